@@ -1,0 +1,49 @@
+# Every target does its own set-up; `make help` tells what there is.
+PYTHON ?= python3
+CACHE  ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/anomaly-worker
+DEMO   := .venv-demo
+DEV    := .venv
+LOCKS  := worker-cpu worker-gpu demo dev
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-kafka test check bench broker lock clean
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+demo: $(DEMO)/.ready ## Train on real machine data, run the worker on an embedded cluster, show what it found (needs Python alone)
+	@$(DEMO)/bin/anomaly-worker demo
+
+demo-kafka: $(DEV)/.ready ## The same on a real Kafka broker, exactly once, with a worker killed in mid-stream (needs Java 17 and Maven)
+	@$(DEV)/bin/python -m tests.demo_kafka
+
+test: $(DEV)/.ready ## Every test, on a real Kafka broker (needs Java 17 and Maven)
+	@$(DEV)/bin/python -m tests.broker install
+	$(DEV)/bin/python -m pytest $(ARGS)
+
+check: $(DEV)/.ready ## Lint, format, types and import contracts
+	$(DEV)/bin/ruff check .
+	$(DEV)/bin/ruff format --check .
+	$(DEV)/bin/mypy
+	$(DEV)/bin/lint-imports
+
+bench: $(DEV)/.ready ## Events a second beside the floor and the hand-written loop, in one run
+	@$(DEV)/bin/python -m tests.broker install
+	$(DEV)/bin/python -m tests.benchmarks.throughput $(ARGS)
+
+broker: $(DEV)/.ready ## A real Kafka broker in the foreground, for trying things out (stop it with Ctrl-C)
+	@$(DEV)/bin/python -m tests.broker run
+
+# An environment is rebuilt when its lock changes; its stamp is written last.
+$(DEV)/.ready: requirements/dev.txt requirements/bootstrap.txt pyproject.toml requirements/make-environment
+	@requirements/make-environment "$(PYTHON)" $(DEV) requirements/dev.txt
+
+$(DEMO)/.ready: requirements/demo.txt requirements/bootstrap.txt pyproject.toml requirements/make-environment
+	@requirements/make-environment "$(PYTHON)" $(DEMO) requirements/demo.txt
+
+lock: ## Resolve the dependencies anew (writes requirements/*.txt; needs uv)
+	@requirements/lock
+
+clean: ## Remove environments and everything that was built (caches under the user's cache folder stay)
+	rm -rf $(DEV) $(DEMO) build dist .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
