@@ -1,0 +1,137 @@
+"""Settings and a manifest in, what the rooms are told out: the event format, the output format, the spec of rule R4.
+
+It knows no Kafka and reads nothing; whatever needs both the settings and the model to be judged is judged here.
+"""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from schemas.manifest import Manifest
+from schemas.settings import EventSettings, Settings
+from worker.decoder import DECODER_VERSION, EventFormat, Path
+from worker.encoder import OutputFormat
+from worker.errors import ConfigError
+from worker.model_store import Artifact
+
+BUILT_FORMATS = frozenset({"json"})
+HEADER_ROOM_BYTES = 65_536
+"""What a dead letter adds to a value of `events.max_bytes`: key, headers and the framing of a record batch."""
+
+
+def event_format(events: EventSettings, feature_names: Sequence[str]) -> EventFormat:
+    """What the decoder looks for, features in the model's order.
+
+    Raises ConfigError where the settings name a feature that the model does not have, or a format that is not built.
+    """
+    if events.format not in BUILT_FORMATS:
+        raise ConfigError(f"events.format: {events.format} events are not supported yet; use json")
+    _refuse_unknown("events.features", events.features, feature_names)
+    _refuse_unknown("events.required", events.required, feature_names)
+    return EventFormat(
+        features=tuple((name, _feature_path(events, name)) for name in feature_names),
+        entity=None if events.entity is None else path_of(events.entity),
+        timestamp=None if events.timestamp is None else path_of(events.timestamp),
+        timestamp_unit=events.timestamp_unit,
+        where={path_of(path): _alternatives(value) for path, value in events.where.items()},
+        passthrough=tuple(path_of(path) for path in events.passthrough),
+        tombstone=events.tombstone,
+        required=frozenset(events.required),
+        max_missing=events.max_missing,
+        max_bytes=events.max_bytes,
+    )
+
+
+def output_format(settings: Settings, artifact: Artifact) -> OutputFormat:
+    """What the encoder writes: the model's name on every record, the alert threshold, the dead-letter topic."""
+    manifest = artifact.manifest
+    return OutputFormat(
+        features=manifest.feature_names,
+        min_length=manifest.min_length,
+        threshold=settings.alert.threshold,
+        top=settings.explain.top,
+        model_name=manifest.name,
+        model_version=manifest.version,
+        model_sha256=artifact.sha256,
+        dead_letter_topic=settings.kafka.dead_letter_topic,
+        forward_headers=tuple(settings.events.forward_headers),
+        max_dead_letter_bytes=message_max_bytes(settings),
+    )
+
+
+def message_max_bytes(settings: Settings) -> int:
+    """The producer's `message.max.bytes`: the user's where given, else room for a refused value and its headers."""
+    for properties in (settings.kafka.producer, settings.kafka.properties):
+        if "message.max.bytes" in properties:
+            return int(properties["message.max.bytes"])
+    return settings.events.max_bytes + HEADER_ROOM_BYTES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowFormat:
+    """What the window store is told."""
+
+    window: int  # W, rows
+    features: int
+    lookback_offsets: int
+    max_gap_ms: int | None
+
+
+def window_format(settings: Settings, manifest: Manifest) -> WindowFormat:
+    """W and the gap from the model, L from the settings."""
+    return WindowFormat(
+        window=manifest.window,
+        features=len(manifest.features),
+        lookback_offsets=settings.lookback_offsets,
+        max_gap_ms=None if manifest.max_gap_s is None else round(manifest.max_gap_s * 1000),
+    )
+
+
+def spec(settings: Settings, manifest: Manifest) -> str:
+    """16 hex digits over all that decides which records are valid and what a window holds (rule R4).
+
+    Equal specs mean that windows built under one are right under the other. Thresholds, names of topics and what is
+    passed through change no window, so they are left out; so is the order in which mappings are written.
+    """
+    form = event_format(settings.events, manifest.feature_names)
+    deciding = {
+        "decoder": DECODER_VERSION,
+        "format": settings.events.format,
+        "features": form.features,
+        "entity": form.entity,
+        "timestamp": [form.timestamp, form.timestamp_unit],
+        "where": sorted([list(path), [json.dumps(value) for value in values]] for path, values in form.where.items()),
+        "required": sorted(form.required),
+        "max_missing": form.max_missing,
+        "max_bytes": form.max_bytes,
+        "window": manifest.window,
+        "max_gap_s": manifest.max_gap_s,
+        "lookback_offsets": settings.lookback_offsets,
+    }
+    canonical = json.dumps(deciding, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def path_of(dotted: str) -> Path:
+    """`a.b.c` as the names to follow, from the outside in."""
+    return tuple(dotted.split("."))
+
+
+def _feature_path(events: EventSettings, name: str) -> Path:
+    mapped = events.features.get(name)
+    return (name,) if mapped is None else path_of(mapped)  # a name that is not mapped is taken literally, dots and all
+
+
+def _alternatives(value: object) -> tuple[str | int | float | bool | None, ...]:
+    return tuple(value) if isinstance(value, list | tuple) else (value,)  # type: ignore[return-value]
+
+
+def _refuse_unknown(setting: str, named: Iterable[str], known: Sequence[str]) -> None:
+    for name in named:
+        if name in known:
+            continue
+        near = difflib.get_close_matches(name, known, n=1)
+        remedy = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known[:8])}{', ...' * (len(known) > 8)}"
+        raise ConfigError(f"{setting}: the model has no feature {name!r}; {remedy}")
