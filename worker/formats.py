@@ -17,8 +17,8 @@ from worker.errors import ConfigError
 from worker.model_store import Artifact
 
 BUILT_FORMATS = frozenset({"json"})
-HEADER_ROOM_BYTES = 65_536
-"""What a dead letter adds to a value of `events.max_bytes`: key, headers and the framing of a record batch."""
+RECORD_OVERHEAD_BYTES = 48_000
+"""Room for key, headers and framing above `events.max_bytes`; together they stay below the broker's default limit."""
 
 
 def event_format(events: EventSettings, feature_names: Sequence[str]) -> EventFormat:
@@ -66,7 +66,7 @@ def message_max_bytes(settings: Settings) -> int:
     for properties in (settings.kafka.producer, settings.kafka.properties):
         if "message.max.bytes" in properties:
             return int(properties["message.max.bytes"])
-    return settings.events.max_bytes + HEADER_ROOM_BYTES
+    return settings.events.max_bytes + RECORD_OVERHEAD_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
