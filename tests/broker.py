@@ -1,0 +1,364 @@
+"""Real Apache Kafka brokers for tests, from Maven: `python -m tests.broker install`, `python -m tests.broker run`.
+
+A broker listens on free loopback ports, keeps its data inside the checkout, and is stopped by its own process id.
+It knows nothing of the worker.
+"""
+
+import argparse
+import base64
+import contextlib
+import fcntl
+import hashlib
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Self
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+VERSION = "4.3.1"
+OLD_VERSION = "3.9.1"  # of the last line with that number: what many still run
+VERSIONS = (VERSION, OLD_VERSION)
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+POMS = Path(__file__).resolve().parent / "kafka"
+DATA = CHECKOUT / ".cache" / "brokers"
+
+_COPY_DEPENDENCIES = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
+_JVM_FLAGS = ("-Xmx512m", "-Xms128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData")
+_START_TIMEOUT_S = 60.0  # 3 s alone; a busy machine needs patience
+_STOP_TIMEOUT_S = 20.0
+
+_FAST_FOR_TESTS = {
+    "auto.create.topics.enable": "false",
+    "default.replication.factor": "1",
+    "group.consumer.heartbeat.interval.ms": "500",
+    "group.consumer.min.heartbeat.interval.ms": "100",
+    "group.consumer.min.session.timeout.ms": "1000",
+    "group.consumer.session.timeout.ms": "6000",
+    "group.initial.rebalance.delay.ms": "0",
+    "group.min.session.timeout.ms": "1000",
+    "log.cleaner.dedupe.buffer.size": "2097152",
+    "offsets.topic.num.partitions": "4",
+    "offsets.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "500",
+    "transaction.state.log.min.isr": "1",
+    "transaction.state.log.num.partitions": "4",
+    "transaction.state.log.replication.factor": "1",
+}
+
+
+class BrokerError(Exception):
+    """No broker: the sentence says what is missing or what went wrong, and what to do."""
+
+
+def install(version: str = VERSION) -> Path:
+    """The folder with the jars of that Kafka, fetched by Maven where it is not there yet. Raises BrokerError.
+
+    Safe beside another installation (a lock) and after one that was cut short (the folder appears by one rename).
+    """
+    pom = POMS / f"{version}.xml"
+    if not pom.exists():
+        raise BrokerError(f"There is no {pom.name} in {POMS}: add one to test on Kafka {version}.")
+    cache = _cache()
+    home = cache / f"kafka-{version}-{hashlib.sha256(pom.read_bytes()).hexdigest()[:8]}"
+    if not home.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        with _locked(cache / "kafka.lock"):
+            if not home.exists():
+                _fetch(pom, home)
+    return home / "lib"
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "anomaly-worker"
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _fetch(pom: Path, home: Path) -> None:
+    java()
+    maven = shutil.which("mvn")
+    if maven is None:
+        raise BrokerError("Maven is missing: install it (Debian: apt-get install maven; macOS: brew install maven).")
+    with tempfile.TemporaryDirectory(dir=home.parent, prefix="kafka-partial-") as partial:
+        lib = Path(partial) / home.name / "lib"
+        command = [maven, "-B", "-q", "-f", pom, f"-Dmaven.repo.local={home.parent / 'maven'}"]
+        command += [_COPY_DEPENDENCIES, f"-DoutputDirectory={lib}"]
+        done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if done.returncode != 0:
+            raise BrokerError(f"Maven could not fetch {pom.name}; its last words:\n{done.stdout[-2000:]}")
+        lib.parent.rename(home)
+
+
+def java() -> str:
+    """The Java runtime, 17 or later. Raises BrokerError with the remedy."""
+    remedy = (
+        "install Java 17 or later (Debian: apt-get install openjdk-17-jre-headless; macOS: brew install openjdk@17)"
+    )
+    home = os.environ.get("JAVA_HOME")
+    path = shutil.which("java", path=f"{home}/bin") if home else None
+    path = path or shutil.which("java")
+    if path is None:
+        raise BrokerError(f"Java is missing: {remedy}.")
+    said = subprocess.run([path, "-version"], check=False, capture_output=True, text=True).stderr
+    major = re.search(r'version "(\d+)', said)
+    if major is None or int(major[1]) < 17:
+        raise BrokerError(f"{path} is not Java 17 or later: {remedy}, or set JAVA_HOME.")
+    return path
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody has now.
+
+    Below the range from which the system gives ports to clients, or one of those could take it before we do.
+    """
+    for port in random.SystemRandom().sample(range(15_000, 32_000), 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise BrokerError("None of 100 loopback ports is free.")
+
+
+class Broker:
+    """One Kafka node, broker and controller in one process.
+
+    `properties` override those of server.properties. `users` (name -> password) adds a second listener with SASL PLAIN
+    and ACLs, where a user may do what it was granted; the first listener may do everything.
+    `advertised_port` adds a third one for a proxy in front: it announces that port instead of its own.
+    """
+
+    def __init__(
+        self,
+        version: str = VERSION,
+        *,
+        properties: Mapping[str, str] | None = None,
+        users: Mapping[str, str] | None = None,
+        advertised_port: int | None = None,
+    ) -> None:
+        self.version = version
+        self._overrides = dict(properties or {})
+        self._users = dict(users or {})
+        self._advertised_port = advertised_port
+        self._port, self._controller_port, self._sasl_port, self.behind_proxy_port = (free_port() for _ in range(4))
+        self._folder: Path | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def bootstrap(self) -> str:
+        """Where clients connect without a password; they may do everything."""
+        return f"127.0.0.1:{self._port}"
+
+    @property
+    def sasl_bootstrap(self) -> str:
+        """Where one of `users` connects."""
+        return f"127.0.0.1:{self._sasl_port}"
+
+    @property
+    def log(self) -> Path:
+        """What the broker printed; it goes with the data unless the broker did not start (see `keep_log`)."""
+        if self._folder is None:
+            raise BrokerError("The broker was not started.")
+        return self._folder / "broker.log"
+
+    def __enter__(self) -> Self:
+        lib = install(self.version)
+        DATA.mkdir(parents=True, exist_ok=True)
+        self._folder = Path(tempfile.mkdtemp(dir=DATA, prefix=f"kafka-{self.version}-"))
+        server_properties = self._folder / "server.properties"
+        server_properties.write_text("".join(f"{name}={value}\n" for name, value in self._properties().items()))
+        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A", 1)
+        self._run_to_end(
+            lib, "kafka.tools.StorageTool", "format", "--standalone", "-t", cluster_id, "-c", str(server_properties)
+        )
+        try:
+            self.start()
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        self.stop()
+        if error is not None:
+            self.keep_log()
+        shutil.rmtree(self.log.parent)
+
+    def keep_log(self) -> Path:
+        """Save what the broker printed so far beyond its end, for whoever looks into a failure."""
+        kept = DATA / f"{self.log.parent.name}.log"
+        return Path(shutil.copy(self.log, kept))
+
+    def start(self) -> None:
+        """Start (again, on the same ports and data) and wait until it answers. Raises BrokerError."""
+        lib = install(self.version)
+        with self.log.open("ab") as log:
+            command = [
+                *_dying_with_us(),
+                *self._command(lib, "kafka.Kafka", str(self.log.parent / "server.properties")),
+            ]
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, process_group=0)
+        self._wait_until_ready()
+
+    def stop(self) -> None:
+        """Let it end by itself, else end it."""
+        process = self._process
+        if process is None:
+            return
+        self.resume()
+        process.terminate()
+        try:
+            process.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self._process = None
+
+    def kill(self) -> None:
+        """End it at once, as a lost machine would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def pause(self) -> None:
+        """Let it hang: connections stay open, nothing answers."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    def _properties(self) -> dict[str, str]:
+        listeners = {"PLAINTEXT": self._port, "CONTROLLER": self._controller_port}
+        security = {"PLAINTEXT": "PLAINTEXT", "CONTROLLER": "PLAINTEXT"}
+        advertised = {"PLAINTEXT": self._port}
+        more: dict[str, str] = {}
+        if self._users:
+            listeners["SASL"] = advertised["SASL"] = self._sasl_port
+            security["SASL"] = "SASL_PLAINTEXT"
+            more |= _access_control(self._users)
+        if self._advertised_port is not None:
+            listeners["PROXY"] = self.behind_proxy_port
+            advertised["PROXY"] = self._advertised_port
+            security["PROXY"] = "PLAINTEXT"
+        return {
+            "process.roles": "broker,controller",
+            "node.id": "1",
+            "controller.listener.names": "CONTROLLER",
+            "controller.quorum.bootstrap.servers": f"127.0.0.1:{self._controller_port}",
+            "inter.broker.listener.name": "PLAINTEXT",
+            "listeners": ",".join(f"{name}://127.0.0.1:{port}" for name, port in listeners.items()),
+            "advertised.listeners": ",".join(f"{name}://127.0.0.1:{port}" for name, port in advertised.items()),
+            "listener.security.protocol.map": ",".join(f"{name}:{how}" for name, how in security.items()),
+            "log.dirs": f"{self.log.parent / 'data'}",
+            **_FAST_FOR_TESTS,
+            **more,
+            **self._overrides,
+        }
+
+    def _command(self, lib: Path, main: str, *arguments: str) -> list[str]:
+        logging = (
+            f"-Dlog4j2.configurationFile={POMS / 'log4j2.properties'}",
+            f"-Dlog4j.configuration=file:{POMS / 'log4j.properties'}",
+        )
+        return [java(), *_JVM_FLAGS, *logging, "-cp", f"{lib}/*", main, *arguments]
+
+    def _run_to_end(self, lib: Path, main: str, *arguments: str) -> None:
+        with self.log.open("ab") as log:
+            done = subprocess.run(self._command(lib, main, *arguments), check=False, stdout=log, stderr=log)
+        if done.returncode != 0:
+            raise BrokerError(f"{main} failed; {self._last_words()}")
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0, "reconnect.backoff.max.ms": 200})
+        while True:
+            with contextlib.suppress(KafkaException):
+                if admin.list_topics(timeout=0.5).brokers:
+                    return
+            if self._process is None or self._process.poll() is not None:
+                raise BrokerError(f"Kafka {self.version} ended while it started; {self._last_words()}")
+            if time.monotonic() > deadline:
+                raise BrokerError(f"Kafka {self.version} gave no answer in {_START_TIMEOUT_S} s; {self._last_words()}")
+
+    def _last_words(self) -> str:
+        return f"the end of {self.log}:\n{self.log.read_text(errors='replace')[-3000:]}"
+
+
+def _dying_with_us() -> list[str]:
+    """A killed test run leaves no broker behind, where util-linux is there."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "KILL"] if setpriv else []
+
+
+def _access_control(users: Mapping[str, str]) -> dict[str, str]:
+    passwords = " ".join(f'user_{name}="{password}"' for name, password in users.items())
+    return {
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "allow.everyone.if.no.acl.found": "false",
+        "super.users": "User:ANONYMOUS",  # whoever comes through the listeners without a password
+        "sasl.enabled.mechanisms": "PLAIN",
+        "listener.name.sasl.plain.sasl.jaas.config": (
+            f"org.apache.kafka.common.security.plain.PlainLoginModule required {passwords};"
+        ),
+    }
+
+
+def _run_in_foreground(version: str) -> None:
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    with contextlib.suppress(KeyboardInterrupt), Broker(version, properties=_LIKE_A_REAL_ONE) as broker:
+        print(f"Kafka {version} listens on {broker.bootstrap} (Ctrl-C stops it and forgets its data).", flush=True)  # noqa: T201  the command's output
+        signal.pause()
+
+
+_LIKE_A_REAL_ONE = {"auto.create.topics.enable": "true", "num.partitions": "4"}
+
+
+def main() -> int:
+    """The command line: `install` or `run`."""
+    parser = argparse.ArgumentParser(prog="python -m tests.broker", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("install", help=f"fetch Kafka {' and '.join(VERSIONS)} into the user's cache folder")
+    run = commands.add_parser("run", help="a broker in the foreground, for trying things out")
+    run.add_argument("--version", choices=VERSIONS, default=VERSION)
+    arguments = parser.parse_args()
+    try:
+        if arguments.command == "run":
+            _run_in_foreground(arguments.version)
+        else:
+            for version in VERSIONS:
+                install(version)
+    except BrokerError as error:
+        print(error, file=sys.stderr)  # noqa: T201  the command's output
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

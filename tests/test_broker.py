@@ -1,0 +1,45 @@
+"""The broker of the tests themselves: records come back as they were written, on a broker that others may share."""
+
+from pathlib import Path
+
+import pytest
+
+from tests import broker as broker_module
+from tests.broker import Broker, BrokerError
+from tests.log_record import LogRecord
+from tests.topics import Topics
+
+
+def test_records_come_back_as_they_were_written(topics: Topics) -> None:
+    topic = topics.create("round-trip", partitions=2)
+    full = LogRecord(topic, 1, -1, 1_700_000_000_123, b"key", b"value", (("header", b"1"), ("header", None)))
+    bare = LogRecord(topic, 0, -1, 1, None, None)
+    written = topics.write([full, bare])
+    assert topics.read(topic) == written == [bare._replace(offset=0), full._replace(offset=0)]
+
+
+def test_a_test_owns_its_topics(topics: Topics) -> None:
+    assert topics.create("same") != topics.create("same")
+
+
+def test_a_restarted_broker_keeps_its_address_and_its_log() -> None:
+    with Broker() as own:
+        topics = Topics(own.bootstrap)
+        topic = topics.create()
+        written = topics.write([LogRecord(topic, 0, -1, 5, b"k", b"v")])
+        own.kill()
+        own.start()
+        assert Topics(own.bootstrap).read(topic) == written
+
+
+def test_what_is_missing_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(BrokerError, match="Java is missing: install Java 17"):
+        broker_module.install()
+
+
+def test_an_unknown_version_is_refused() -> None:
+    with pytest.raises(BrokerError, match=r"There is no 0\.8\.xml"):
+        broker_module.install("0.8")

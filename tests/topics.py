@@ -1,0 +1,182 @@
+"""Topics of a test: created under names that nobody else has, read back whole, deleted at the end.
+
+It knows nothing of the worker and nothing of what the records mean.
+"""
+
+import contextlib
+import time
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+
+from confluent_kafka import (
+    TIMESTAMP_NOT_AVAILABLE,
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from tests.log_record import LogRecord
+
+ANSWER_TIMEOUT_S = 20.0
+
+
+class Topics:
+    """The topics that one test made on one cluster."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self.bootstrap = bootstrap
+        self.admin = AdminClient({"bootstrap.servers": bootstrap})
+        self._created: list[str] = []
+
+    def create(self, name: str = "topic", *, partitions: int = 1, config: Mapping[str, str] | None = None) -> str:
+        """A new topic with a unique name that begins as told; it is there when this returns."""
+        unique = f"{name}-{uuid.uuid4().hex[:10]}"
+        self._created.append(unique)
+        topic = NewTopic(unique, num_partitions=partitions, replication_factor=1, config=dict(config or {}))
+        self.admin.create_topics([topic])[unique].result(ANSWER_TIMEOUT_S)
+        self._wait_for_leaders(unique, partitions)
+        return unique
+
+    def read(self, *topics: str, isolation: str = "read_committed") -> list[LogRecord]:
+        """Everything in these topics up to their ends of now, in the order of the log within each partition."""
+        return read_topics(self.bootstrap, topics, isolation=isolation)
+
+    def write(self, records: Iterable[LogRecord]) -> list[LogRecord]:
+        """Write these where `partition` says (-1: by key); the same records with the offsets that they got."""
+        return write_records(self.bootstrap, records)
+
+    def committed(self, group: str, topic: str) -> dict[int, TopicPartition]:
+        """What the group has committed in the topic: partition -> offset and metadata."""
+        answer = self.admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])[group]
+        places = answer.result(ANSWER_TIMEOUT_S).topic_partitions
+        return {place.partition: place for place in places if place.topic == topic}
+
+    def commit(self, group: str, places: Iterable[TopicPartition]) -> None:
+        """Set the offsets of a group that has no members, as an operator's reset does."""
+        request = ConsumerGroupTopicPartitions(group, list(places))
+        self.admin.alter_consumer_group_offsets([request])[group].result(ANSWER_TIMEOUT_S)
+
+    def ends(self, topic: str) -> dict[int, tuple[int, int]]:
+        """Partition -> log start and end."""
+        with contextlib.closing(_reader(self.bootstrap, "read_uncommitted")) as consumer:
+            partitions = consumer.list_topics(topic, timeout=ANSWER_TIMEOUT_S).topics[topic].partitions
+            return {
+                partition: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=ANSWER_TIMEOUT_S)
+                for partition in partitions
+            }
+
+    def delete_before(self, topic: str, partition: int, offset: int) -> None:
+        """Move a partition's log start forward, as retention does."""
+        place = TopicPartition(topic, partition, offset)
+        for answer in self.admin.delete_records([place]).values():
+            answer.result(ANSWER_TIMEOUT_S)
+
+    def delete_all(self) -> None:
+        """Delete what was created here and is still there."""
+        if self._created:
+            for answer in self.admin.delete_topics(self._created).values():
+                with contextlib.suppress(KafkaException):
+                    answer.result(ANSWER_TIMEOUT_S)
+        self._created.clear()
+
+    def _wait_for_leaders(self, topic: str, partitions: int) -> None:
+        deadline = time.monotonic() + ANSWER_TIMEOUT_S
+        while time.monotonic() < deadline:
+            known = self.admin.list_topics(topic, timeout=ANSWER_TIMEOUT_S).topics[topic].partitions
+            if len(known) == partitions and all(partition.leader >= 0 for partition in known.values()):
+                return
+        raise TimeoutError(f"{topic} has no leaders after {ANSWER_TIMEOUT_S} s")
+
+
+def read_topics(bootstrap: str, topics: Sequence[str], *, isolation: str = "read_committed") -> list[LogRecord]:
+    """Everything in the topics up to their ends of now. Raises TimeoutError where the end does not come."""
+    with contextlib.closing(_reader(bootstrap, isolation)) as consumer:
+        places = [
+            TopicPartition(topic, partition, 0)
+            for topic in topics
+            for partition in consumer.list_topics(topic, timeout=ANSWER_TIMEOUT_S).topics[topic].partitions
+        ]
+        consumer.assign(places)
+        open_places = {(place.topic, place.partition) for place in places}
+        records: list[LogRecord] = []
+        deadline = time.monotonic() + ANSWER_TIMEOUT_S
+        while open_places:
+            for message in consumer.consume(10_000, 0.05):
+                error = message.error()
+                if error is None:
+                    records.append(log_record(message))
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    open_places.discard((message.topic(), message.partition()))
+                else:
+                    raise KafkaException(error)
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the ends of {sorted(open_places)} did not come in {ANSWER_TIMEOUT_S} s")
+    return records
+
+
+def _reader(bootstrap: str, isolation: str) -> Consumer:
+    return Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": f"reader-{uuid.uuid4().hex}",  # demanded by the client, never joined
+            "isolation.level": isolation,
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+            "fetch.wait.max.ms": 20,
+        }
+    )
+
+
+def log_record(message: Message) -> LogRecord:
+    """The message as a plain value."""
+    kind, timestamp = message.timestamp()
+    return LogRecord(
+        topic=message.topic(),
+        partition=message.partition(),
+        offset=message.offset(),
+        timestamp=-1 if kind == TIMESTAMP_NOT_AVAILABLE else timestamp,
+        key=message.key(),
+        value=message.value(),
+        headers=tuple(message.headers() or ()),
+    )
+
+
+def write_records(bootstrap: str, records: Iterable[LogRecord]) -> list[LogRecord]:
+    """Write the records and wait until all are acknowledged; the same with the places that they got."""
+    written: list[LogRecord] = []
+    errors: list[KafkaError] = []
+
+    def note(record: LogRecord, error: KafkaError | None, message: Message) -> None:
+        if error is None:  # the report repeats no headers
+            written.append(log_record(message)._replace(headers=record.headers))
+        else:
+            errors.append(error)
+
+    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 5, "enable.idempotence": True, "log_level": 3})
+    for record in records:
+        produce(producer, record, on_delivery=partial(note, record))
+    left = producer.flush(ANSWER_TIMEOUT_S)
+    if errors or left:
+        raise RuntimeError(f"{left} records not acknowledged, {len(errors)} refused: {errors[:1]}")
+    return sorted(written, key=lambda record: record.place)
+
+
+def produce(producer: Producer, record: LogRecord, **callbacks: object) -> None:
+    """Queue the record as it is; -1 as partition or timestamp leaves the choice to the client (0 is no time to it)."""
+    optional = {} if record.timestamp == -1 else {"timestamp": record.timestamp}
+    producer.produce(
+        record.topic,
+        key=record.key,
+        value=record.value,
+        partition=record.partition,
+        headers=list(record.headers),
+        **optional,
+        **callbacks,
+    )
