@@ -1,0 +1,419 @@
+"""The settings of a worker, as a model: what one YAML file or the environment may say, and what is then known to hold.
+
+It reads no file and no environment (see `worker.settings_file`). Whether features and topics exist is judged later.
+"""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time
+from typing import Annotated, Any, Literal, TypeAlias
+
+from annotated_types import Ge, Gt, Le, Len
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    PrivateAttr,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from schemas.json_schema import json_schema_of
+from schemas.kafka_properties import refusal
+
+Place: TypeAlias = tuple[str | int, ...]
+"""Where a value stands: names of sections and keys, positions in lists."""
+
+RECORD_OVERHEAD_BYTES = 48_000
+"""Room for key, headers and framing above `events.max_bytes`; with its default, within a broker's default limit."""
+
+_LATEST_TIME_S = 2**63 / 1e9  # the year 2262, where nanoseconds since 1970 end
+_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_SERVER = re.compile(r"(?:[A-Za-z_]+://)?(?:\[[0-9A-Fa-f:.%]+\]|[^\s:,/\[\]]+)(?::(\d{1,5}))?")
+_REMOTE = re.compile(r"(?!file://)[A-Za-z][A-Za-z0-9+.-]*://")
+_STEP = re.compile(r"(?:[^.\\]|\\[.\\])+")
+_PATH = re.compile(rf"{_STEP.pattern}(?:\.{_STEP.pattern})*")
+
+
+def steps_of(path: str) -> tuple[str, ...]:
+    r"""A path as the names to follow, from the outside in: `a.b` is b inside a; `\.` is a dot within a name.
+
+    Raises ValueError for an empty step or a backslash that escapes neither a dot nor a backslash.
+    """
+    if not _PATH.fullmatch(path):
+        raise ValueError(r"must be a path such as a.b.c (a dot within a name is written \.)")
+    return tuple(re.sub(r"\\(.)", r"\1", step) for step in _STEP.findall(path))
+
+
+def _path(path: str) -> str:
+    steps_of(path)
+    return path
+
+
+def _distinct(items: Sequence[str]) -> Sequence[str]:
+    twice = next((item for place, item in enumerate(items) if item in items[:place]), None)
+    if twice is not None:
+        raise ValueError(f"names {twice!r} twice")
+    return items
+
+
+def _topic(name: str) -> str:
+    if not _TOPIC.fullmatch(name) or name in {".", ".."}:
+        raise ValueError("must be a topic's name: up to 249 letters, digits, dots, underscores and hyphens")
+    return name
+
+
+def _servers(servers: str) -> str:
+    for server in servers.split(","):
+        match = _SERVER.fullmatch(server.strip())
+        if not match or not 0 < int(match[1] or 1) <= 65_535:
+            raise ValueError("must be brokers as host:port, several with commas between them")
+    return servers
+
+
+def _allowed_property(name: str) -> str:
+    reason = refusal(name)
+    if reason:
+        raise ValueError(f"may not be set: {reason}")
+    return name
+
+
+def _property_value(value: object) -> str | int | float | bool:
+    if isinstance(value, str | int | float):  # a bool is an int
+        return value
+    raise ValueError("must be text, a number, true or false")
+
+
+def _alternatives(value: object) -> object:
+    return value if isinstance(value, list) else [value]
+
+
+def _scalar(value: object) -> str | int | float | bool | None:
+    if value is None or isinstance(value, str | int | float):  # a bool is an int
+        return value
+    raise ValueError("must be text, a number, true, false or null, or a list of them")
+
+
+def _moment(value: object) -> Literal["earliest", "latest"] | datetime:
+    if value == "earliest":
+        return "earliest"
+    if value == "latest":
+        return "latest"
+    moment = _time(value)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    if not 0 <= moment.timestamp() < _LATEST_TIME_S:
+        raise ValueError("must lie between 1970 and 2262")
+    return moment.astimezone(UTC)
+
+
+def _time(value: object) -> datetime:
+    """Some readers of YAML make a time of what looks like one, others leave it text."""
+    if isinstance(value, datetime):
+        return value
+    if isinstance(value, date):
+        return datetime.combine(value, time(), tzinfo=UTC)
+    try:
+        return datetime.fromisoformat(value if isinstance(value, str) else "")
+    except ValueError:
+        raise ValueError("must be earliest, latest or a time such as 2026-01-31T12:00:00Z") from None
+
+
+Text: TypeAlias = Annotated[str, Len(min_length=1)]
+Path: TypeAlias = Annotated[Text, AfterValidator(_path)]
+Topic: TypeAlias = Annotated[Text, AfterValidator(_topic)]
+Scalar: TypeAlias = Annotated[
+    str | int | float | bool | None,
+    PlainValidator(_scalar),
+    WithJsonSchema({"type": ["string", "number", "boolean", "null"]}),
+]
+Alternatives: TypeAlias = Annotated[
+    list[Scalar],
+    Len(min_length=1),
+    BeforeValidator(_alternatives),
+    WithJsonSchema(
+        {
+            "type": ["string", "number", "boolean", "null", "array"],
+            "items": {"type": ["string", "number", "boolean", "null"]},
+            "minItems": 1,
+        }
+    ),
+]
+Properties: TypeAlias = dict[
+    Annotated[Text, AfterValidator(_allowed_property)],
+    Annotated[
+        str | int | float | bool,
+        PlainValidator(_property_value),
+        WithJsonSchema({"type": ["string", "number", "boolean"]}),
+    ],
+]
+Moment: TypeAlias = Annotated[
+    Literal["earliest", "latest"] | datetime,
+    PlainValidator(_moment),
+    WithJsonSchema({"type": "string", "pattern": r"^(earliest|latest|\d{4}-.*)$"}),
+]
+
+
+class _Section(BaseModel):
+    """Strict, so that nobody's `yes` becomes 1. Errors never show a value by themselves: it may be a secret."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
+
+
+class ModelSettings(_Section):
+    """Which artifact scores."""
+
+    uri: Text = Field(repr=False, description="The ONNX artifact: a local path or a URL.")
+    sha256: str | None = Field(
+        default=None,
+        validate_default=True,
+        json_schema_extra={"pattern": "^[0-9a-fA-F]{64}$"},
+        description="The artifact's digest, 64 hexadecimal digits; required where uri is a URL.",
+    )
+
+    @field_validator("sha256")
+    @classmethod
+    def _pinned(cls, sha256: str | None, info: ValidationInfo) -> str | None:
+        if sha256 is None and _REMOTE.match(info.data.get("uri", "")):
+            raise ValueError(
+                "is required where model.uri is a URL: give the digest that `anomaly-export inspect` prints"
+            )
+        if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
+            raise ValueError("must be 64 hexadecimal digits: those that `anomaly-export inspect` prints")
+        return sha256.lower() if sha256 else None
+
+
+class KafkaSettings(_Section):
+    """Brokers, group and topics; and librdkafka properties."""
+
+    bootstrap_servers: Annotated[Text, AfterValidator(_servers)] = Field(
+        description="Brokers to ask first, host:port, separated by commas."
+    )
+    group_id: Text = Field(description="The consumer group; all workers of one job share it.")
+    input_topics: Annotated[list[Topic], Len(min_length=1), AfterValidator(_distinct)] = Field(
+        description="Topics with the events."
+    )
+    output_topic: Topic = Field(description="The topic for scores.")
+    dead_letter_topic: Topic = Field(description="The topic for records that cannot be scored.")
+    transactional_id: Text | None = Field(
+        default=None, description="The producer's transactional.id; null is a new one for each process."
+    )
+    group_instance_id: Text | None = Field(
+        default=None, description="The consumer's group.instance.id (static membership); null is a dynamic member."
+    )
+    start_timeout_s: Annotated[float, Gt(0), Le(3600)] = Field(
+        default=15, description="How long to wait for brokers and topics at start."
+    )
+    properties: Properties = Field(
+        default={}, repr=False, description="librdkafka properties of both clients: security.protocol, sasl.*, ssl.*."
+    )
+    consumer: Properties = Field(default={}, repr=False, description="librdkafka properties of the consumer alone.")
+    producer: Properties = Field(default={}, repr=False, description="librdkafka properties of the producer alone.")
+
+    @field_validator("output_topic")
+    @classmethod
+    def _no_loop(cls, output_topic: str, info: ValidationInfo) -> str:
+        if output_topic in info.data.get("input_topics", []):
+            raise ValueError("must not be one of kafka.input_topics: the worker would read its own scores")
+        return output_topic
+
+    @field_validator("dead_letter_topic")
+    @classmethod
+    def _apart(cls, dead_letter_topic: str, info: ValidationInfo) -> str:
+        if dead_letter_topic in info.data.get("input_topics", []):
+            raise ValueError(
+                "must not be one of kafka.input_topics: the worker would refuse its own dead letters for ever"
+            )
+        if dead_letter_topic == info.data.get("output_topic"):
+            raise ValueError(
+                "must not be kafka.output_topic: readers of the scores would find refused records among them"
+            )
+        return dead_letter_topic
+
+
+class EventSettings(_Section):
+    """How a record becomes an event: format, paths, filters, limits."""
+
+    format: Literal["json", "avro", "protobuf", "float32"] = Field(
+        default="json", description="How values are encoded; only json is built yet."
+    )
+    entity: Path | None = Field(
+        default=None, description="Path of the entity's name; null takes the record's key as UTF-8."
+    )
+    timestamp: Path | None = Field(
+        default=None, description="Path of the event's time; null takes the record's own timestamp."
+    )
+    timestamp_unit: Literal["s", "ms", "us", "ns", "iso8601"] = Field(
+        default="ms", description="What the time at `timestamp` is written in."
+    )
+    features: dict[Text, Path] = Field(
+        default={}, description="Feature name to path, where the name itself, taken literally, is not the path."
+    )
+    where: dict[Path, Alternatives] = Field(
+        default={}, description="Path to a value or a list of values; other events are skipped and counted."
+    )
+    passthrough: Annotated[list[Path], AfterValidator(_distinct)] = Field(
+        default=[], description="Paths copied into the score's `context`."
+    )
+    forward_headers: Annotated[list[Text], AfterValidator(_distinct)] = Field(
+        default=[], description="Names of record headers copied to the score's record."
+    )
+    tombstone: Literal["dead-letter", "skip"] = Field(
+        default="dead-letter", description="What becomes of a record whose value is null."
+    )
+    required: Annotated[list[Text], AfterValidator(_distinct)] = Field(
+        default=[], description="Features that may not be missing."
+    )
+    max_missing: Annotated[float, Ge(0), Le(1)] = Field(
+        default=0.5, description="The largest share of features that may be missing."
+    )
+    max_bytes: Annotated[int, Ge(1), Le(900_000_000)] = Field(
+        default=1_000_000, description="The largest value in bytes; longer ones are refused."
+    )
+
+    @field_validator("format")
+    @classmethod
+    def _built(cls, form: str) -> str:
+        if form != "json":
+            raise ValueError(f"{form} is not built yet: use json")
+        return form
+
+    def feature_path(self, feature: str) -> tuple[str, ...]:
+        """The names to follow to a feature's value; one that is not mapped is the name itself, dots and all."""
+        path = self.features.get(feature)
+        return (feature,) if path is None else steps_of(path)
+
+
+class BatchSettings(_Section):
+    """How much is scored at once."""
+
+    max_events: Annotated[int, Ge(1), Le(100_000)] = Field(default=4096, description="The most records in a batch.")
+    max_wait_ms: Annotated[int, Ge(1), Le(1000)] = Field(
+        default=50, description="How long a batch waits to fill, in milliseconds."
+    )
+
+
+class AlertSettings(_Section):
+    """When a score is an anomaly."""
+
+    threshold: Annotated[float, Gt(0)] = Field(
+        default=1.0, description="Scores above it are anomalies; 1 is the model's own alarm rate."
+    )
+
+
+class ExplainSettings(_Section):
+    """Which scores say why."""
+
+    when: Literal["anomalies", "all", "never"] = Field(default="anomalies", description="Which scores are explained.")
+    top: Annotated[int, Ge(1), Le(1000)] = Field(default=3, description="How many features an explanation names.")
+
+
+class InferenceSettings(_Section):
+    """What runs the model."""
+
+    provider: Literal["auto", "cpu", "cuda", "tensorrt"] = Field(
+        default="auto", description="Where the model runs; auto is CUDA where usable, else the CPU."
+    )
+    threads: Annotated[int, Ge(1), Le(1024)] = Field(default=1, description="Threads of the CPU provider.")
+
+
+class HttpSettings(_Section):
+    """The pages /livez, /readyz and /metrics."""
+
+    host: Text = Field(default="127.0.0.1", description="The address to listen on.")
+    port: Annotated[int, Ge(0), Le(65_535)] | None = Field(
+        default=8080, description="The port to listen on; 0 is any free one, null turns the pages off."
+    )
+
+
+class LogSettings(_Section):
+    """What the worker tells on standard error."""
+
+    format: Literal["json", "text"] = Field(default="json", description="One JSON object a line, or text for people.")
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least level that is told."
+    )
+
+
+class Settings(_Section):
+    """Everything that a worker is told."""
+
+    model: ModelSettings
+    kafka: KafkaSettings
+    events: EventSettings = EventSettings()
+    delivery: Literal["exactly-once", "at-least-once"] = Field(
+        default="exactly-once", description="What is promised of each record's score."
+    )
+    start: Moment = Field(
+        description="Where the very first start begins: earliest, latest or an ISO 8601 time (UTC if it names no zone)."
+    )
+    on_gap: Literal["fail", "continue"] = Field(
+        default="fail", description="What to do where records were deleted before they were scored."
+    )
+    lookback_offsets: Annotated[int, Ge(1), Le(10**12)] = Field(
+        default=1_000_000, description="How many offsets a window may reach back."
+    )
+    batch: BatchSettings = BatchSettings()
+    commit_interval_ms: Annotated[int, Ge(1), Le(5000)] = Field(
+        default=100, description="How long a transaction gathers batches before it commits, in milliseconds."
+    )
+    alert: AlertSettings = AlertSettings()
+    explain: ExplainSettings = ExplainSettings()
+    inference: InferenceSettings = InferenceSettings()
+    http: HttpSettings = HttpSettings()
+    log: LogSettings = LogSettings()
+
+    _from_elsewhere: frozenset[Place] = PrivateAttr(default=frozenset())
+
+    @model_validator(mode="after")
+    def _messages_fit(self) -> "Settings":
+        least = self.events.max_bytes + RECORD_OVERHEAD_BYTES
+        for name in ("properties", "producer"):
+            given = getattr(self.kafka, name).get("message.max.bytes")
+            if given is not None and not _at_least(given, least):
+                raise fault(
+                    ("kafka", name, "message.max.bytes"),
+                    f"must be a whole number of at least {least}, so that a record of events.max_bytes fits with its"
+                    " headers: raise it, or lower events.max_bytes",
+                )
+        return self
+
+    @property
+    def start_time_ms(self) -> int | None:
+        """The time of `start` in milliseconds since 1970; None where it is earliest or latest."""
+        return round(self.start.timestamp() * 1000) if isinstance(self.start, datetime) else None
+
+    @property
+    def from_elsewhere(self) -> frozenset[Place]:
+        """Places of values that came from a file or a variable named in the settings: they are never printed."""
+        return self._from_elsewhere
+
+    def remembering(self, from_elsewhere: frozenset[Place]) -> "Settings":
+        """The same settings, with the places of values that came from elsewhere."""
+        copy = self.model_copy()
+        copy._from_elsewhere = from_elsewhere  # noqa: SLF001 - a copy of its own
+        return copy
+
+
+def fault(place: Place, sentence: str) -> PydanticCustomError:
+    """An error of a model-wide rule at one place; `sentence` goes on after the place's name."""
+    return PydanticCustomError("fault", "{sentence}", {"place": place, "sentence": sentence})
+
+
+def _at_least(value: str | float | bool, least: int) -> bool:  # noqa: FBT001 - one of the kinds a property may have
+    return not isinstance(value, bool) and re.fullmatch(r"\d+", str(value)) is not None and int(value) >= least
+
+
+def known_settings() -> dict[tuple[str, ...], dict[str, Any]]:
+    """Every setting by its place, sections left out, with its JSON Schema, in the order of the model."""
+    known: dict[tuple[str, ...], dict[str, Any]] = {}
+    for name, schema in json_schema_of(Settings)["properties"].items():
+        inner = schema.get("properties")
+        known |= {(name, key): below for key, below in inner.items()} if inner else {(name,): schema}
+    return known
