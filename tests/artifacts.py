@@ -228,7 +228,7 @@ def _graph(
     squares = graph.node("Mul", graph.node("Mul", z, z, output="squared"), weight, output="squares")
     if entities is not None:
         squares = _by_entity(graph, squares, entities)
-    row_axis, both_axes = graph.constant("row_axis", [2], np.int64), graph.constant("both_axes", [1, 2], np.int64)
+    both_axes = graph.constant("both_axes", [1, 2], np.int64)
     raw = graph.node("ReduceSum", squares, both_axes, output="raw", keepdims=0)
     _scores(graph, raw, alarm_rate, nan_above)
     _shares(graph, squares, both_axes, window * features)
@@ -240,7 +240,9 @@ def _graph(
         _tensor(EXPECTED, ["batch", window, features]),
     ]
     if with_step_score:
-        by_row = graph.node("ReduceSum", squares, row_axis, output="by_row", keepdims=0)
+        by_row = graph.node(
+            "ReduceSum", squares, graph.constant("row_axis", [2], np.int64), output="by_row", keepdims=0
+        )
         graph.node("Div", by_row, "raw_at_threshold", output=STEP_SCORE)
         outputs.append(_tensor(STEP_SCORE, ["batch", window]))
     inputs = [_tensor(WINDOW, ["batch", window, features])]

@@ -1,0 +1,117 @@
+"""Where artifacts come from: a path or URL goes in, a verified artifact comes out. Knows no runtime."""
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import onnx
+from google.protobuf.message import DecodeError
+from pydantic import ValidationError
+
+from schemas.artifact import METADATA_KEY, DigestError, verified_digest
+from schemas.manifest import Manifest
+from worker.artifact_rules import RuleError, check, one_line
+from worker.download import DownloadLimits, download
+from worker.errors import ArtifactError, ConfigError
+
+MAX_ARTIFACT_BYTES = 512 << 20
+"""128 M float32 weights, a thousand times a typical detector. Protobuf itself ends at 2 GiB, and loading takes several
+times the file's size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A model file that was verified, byte by byte, and breaks no rule."""
+
+    file: bytes = field(repr=False)
+    manifest: Manifest = field(repr=False)
+    sha256: str  # the manifest's digest, 64 hex digits
+
+
+def load_artifact(uri: str, *, sha256: str | None, limits: DownloadLimits | None = None) -> Artifact:
+    """Read an artifact once, and verify what was read.
+
+    Args:
+        uri: a path, or a URL of scheme file, http or https.
+        sha256: what the artifact must be: its manifest's digest, or the SHA-256 of the file as sha256sum prints it.
+            Required for http and https.
+        limits: size and time; MAX_ARTIFACT_BYTES and the downloads' own where not given.
+
+    Raises:
+        ArtifactError: it cannot be read, or is refused; the sentence says why.
+        ConfigError: a URL without a digest, or of another scheme.
+    """
+    limits = limits or DownloadLimits(max_bytes=MAX_ARTIFACT_BYTES)
+    file = _read(uri, pinned=sha256 is not None, limits=limits)
+    try:
+        digest = verified_digest(file)
+        _check_pin(file, digest, sha256)
+        model = _parsed(file)
+        manifest = _manifest(model, digest)
+        check(model, manifest)
+    except (DigestError, RuleError) as error:
+        raise ArtifactError(f"the artifact {Path(urlsplit(uri).path).name} is refused: {error}") from error
+    return Artifact(file, manifest, digest)
+
+
+def _read(uri: str, *, pinned: bool, limits: DownloadLimits) -> bytes:
+    if "://" not in uri:
+        return _read_path(Path(uri), limits.max_bytes)
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise ConfigError(f"model.uri is no URL: {error}") from error
+    match parts.scheme:
+        case "file" if parts.netloc in ("", "localhost"):
+            return _read_path(Path(url2pathname(parts.path)), limits.max_bytes)
+        case "http" | "https" if not pinned:
+            raise ConfigError("model.sha256 is required where model.uri is not a local path")
+        case "http" | "https":
+            return download(uri, limits)
+        case _:
+            raise ConfigError(
+                f"model.uri must be a path or a file, http or https URL; {parts.scheme}:// is none of them"
+            )
+
+
+def _read_path(path: Path, max_bytes: int) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            file = stream.read(max_bytes + 1)
+    except FileNotFoundError as error:
+        raise ArtifactError(f"there is no model file {path}") from error
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"the model file {path} cannot be read: {getattr(error, 'strerror', error)}") from error
+    if len(file) > max_bytes:
+        raise ArtifactError(f"{path} is larger than {max_bytes} bytes, the most that an artifact may have")
+    return file
+
+
+def _check_pin(file: bytes, digest: str, pin: str | None) -> None:
+    if pin is not None and pin.lower() not in (digest, hashlib.sha256(file).hexdigest()):
+        raise RuleError(f"model.sha256 asks for {pin[:12]}..., its digest is {digest[:12]}...")
+
+
+def _parsed(file: bytes) -> onnx.ModelProto:
+    """The model as it stands in the file: protobuf alone, which follows no reference to other files."""
+    try:
+        return onnx.load_from_string(file)
+    except DecodeError as error:
+        raise RuleError(f"it is not an ONNX file: {one_line(error)}") from error
+
+
+def _manifest(model: onnx.ModelProto, digest: str) -> Manifest:
+    texts = [entry.value for entry in model.metadata_props if entry.key == METADATA_KEY]
+    if len(texts) != 1:
+        raise RuleError(f"it carries {len(texts)} manifests under the metadata key `{METADATA_KEY}`; one is needed")
+    try:
+        manifest = Manifest.model_validate_json(texts[0])
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the whole"
+        raise RuleError(f"its manifest is not valid at `{place}`: {first['msg']}") from error
+    if manifest.digest != digest:
+        raise RuleError("the digest that it carries is not the one in its manifest")
+    return manifest
