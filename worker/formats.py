@@ -4,39 +4,35 @@ It knows no Kafka and reads nothing; whatever needs both the settings and the mo
 """
 
 import difflib
-import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from pydantic import JsonValue
+
+from schemas.checkpoint import spec_of
 from schemas.manifest import Manifest
-from schemas.settings import EventSettings, Settings
+from schemas.settings import RECORD_OVERHEAD_BYTES, EventSettings, Settings, steps_of
 from worker.decoder import DECODER_VERSION, EventFormat, Path
 from worker.encoder import OutputFormat
 from worker.errors import ConfigError
 from worker.model_store import Artifact
 
-BUILT_FORMATS = frozenset({"json"})
-RECORD_OVERHEAD_BYTES = 48_000
-"""Room for key, headers and framing above `events.max_bytes`; together they stay below the broker's default limit."""
-
 
 def event_format(events: EventSettings, feature_names: Sequence[str]) -> EventFormat:
     """What the decoder looks for, features in the model's order.
 
-    Raises ConfigError where the settings name a feature that the model does not have, or a format that is not built.
+    Raises ConfigError where the settings name a feature that the model does not have.
     """
-    if events.format not in BUILT_FORMATS:
-        raise ConfigError(f"events.format: {events.format} events are not supported yet; use json")
     _refuse_unknown("events.features", events.features, feature_names)
     _refuse_unknown("events.required", events.required, feature_names)
     return EventFormat(
-        features=tuple((name, _feature_path(events, name)) for name in feature_names),
-        entity=None if events.entity is None else path_of(events.entity),
-        timestamp=None if events.timestamp is None else path_of(events.timestamp),
+        features=tuple((name, events.feature_path(name)) for name in feature_names),
+        entity=None if events.entity is None else steps_of(events.entity),
+        timestamp=None if events.timestamp is None else steps_of(events.timestamp),
         timestamp_unit=events.timestamp_unit,
-        where={path_of(path): _alternatives(value) for path, value in events.where.items()},
-        passthrough=tuple(path_of(path) for path in events.passthrough),
+        where={steps_of(path): tuple(values) for path, values in events.where.items()},
+        passthrough=tuple(steps_of(path) for path in events.passthrough),
         tombstone=events.tombstone,
         required=frozenset(events.required),
         max_missing=events.max_missing,
@@ -90,42 +86,34 @@ def window_format(settings: Settings, manifest: Manifest) -> WindowFormat:
 
 
 def spec(settings: Settings, manifest: Manifest) -> str:
-    """16 hex digits over all that decides which records are valid and what a window holds (rule R4).
+    """16 hexadecimal digits over all that decides which records are valid and what a window holds (rule R4).
 
     Equal specs mean that windows built under one are right under the other. Thresholds, names of topics and what is
     passed through change no window, so they are left out; so is the order in which mappings are written.
     """
     form = event_format(settings.events, manifest.feature_names)
-    deciding = {
-        "decoder": DECODER_VERSION,
-        "format": settings.events.format,
-        "features": form.features,
-        "entity": form.entity,
-        "timestamp": [form.timestamp, form.timestamp_unit],
-        "where": sorted([list(path), [json.dumps(value) for value in values]] for path, values in form.where.items()),
-        "required": sorted(form.required),
-        "max_missing": form.max_missing,
-        "max_bytes": form.max_bytes,
-        "window": manifest.window,
-        "max_gap_s": manifest.max_gap_s,
-        "lookback_offsets": settings.lookback_offsets,
-    }
-    canonical = json.dumps(deciding, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+    return spec_of(
+        {
+            "decoder": DECODER_VERSION,
+            "format": settings.events.format,
+            "features": [[name, list(path)] for name, path in form.features],
+            "entity": _steps(form.entity),
+            "timestamp": _steps(form.timestamp),
+            "timestamp_unit": form.timestamp_unit,
+            "where": {json.dumps(path): sorted(map(json.dumps, values)) for path, values in form.where.items()},
+            "required": sorted(form.required),
+            "max_missing": form.max_missing,
+            "max_bytes": form.max_bytes,
+            "tombstone": form.tombstone,
+            "window": manifest.window,
+            "max_gap_s": manifest.max_gap_s,
+            "lookback_offsets": settings.lookback_offsets,
+        }
+    )
 
 
-def path_of(dotted: str) -> Path:
-    """`a.b.c` as the names to follow, from the outside in."""
-    return tuple(dotted.split("."))
-
-
-def _feature_path(events: EventSettings, name: str) -> Path:
-    mapped = events.features.get(name)
-    return (name,) if mapped is None else path_of(mapped)  # a name that is not mapped is taken literally, dots and all
-
-
-def _alternatives(value: object) -> tuple[str | int | float | bool | None, ...]:
-    return tuple(value) if isinstance(value, list | tuple) else (value,)  # type: ignore[return-value]
+def _steps(path: Path | None) -> list[JsonValue] | None:
+    return None if path is None else list(path)
 
 
 def _refuse_unknown(setting: str, named: Iterable[str], known: Sequence[str]) -> None:

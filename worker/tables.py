@@ -5,17 +5,17 @@ It knows no Kafka and no events: a table is columns with a name and a kind.
 
 import contextlib
 import csv
-import gzip
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Literal, Protocol, TextIO, TypeAlias, cast
+from typing import Any, Literal, Protocol, TextIO, TypeAlias, cast
 
 import numpy as np
 
 from worker.batch import Float32, Int64
 from worker.errors import ConfigError
 from worker.files import TABLES, pyarrow_module
+from worker.new_file import new_file, unfinished
 
 Kind: TypeAlias = Literal["text", "int64", "float32"]
 Column: TypeAlias = Sequence[str] | Int64 | Float32
@@ -39,34 +39,10 @@ def new_table(path: Path, kinds: Mapping[str, Kind]) -> Iterator[Table]:
         with unfinished(path) as partial, _parquet_table(partial, kinds) as parquet_table:
             yield parquet_table
     elif name.endswith((".csv", ".csv.gz")):
-        with unfinished(path) as partial, text_file(partial, packed=name.endswith(".gz")) as file:
-            yield _CsvTable(file, kinds)
+        with new_file(path) as file, io.TextIOWrapper(file, "utf-8", newline="") as text:
+            yield _CsvTable(text, kinds)
     else:
         raise ConfigError(f"{path}: its name must end in one of {', '.join(TABLES)}")
-
-
-@contextlib.contextmanager
-def unfinished(path: Path) -> Iterator[Path]:
-    """Another name to write to, beside `path`: renamed to it on success, removed on failure."""
-    if not path.parent.is_dir():
-        raise ConfigError(f"{path}: there is no folder {path.parent}")
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def text_file(path: Path, *, packed: bool) -> Iterator[TextIO]:
-    """A UTF-8 file to write to, gzip-packed or not; the same content gives the same bytes."""
-    with contextlib.ExitStack() as stack:
-        raw: IO[bytes] = stack.enter_context(path.open("wb"))
-        if packed:
-            content = gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=6, mtime=0)
-            raw = cast("IO[bytes]", stack.enter_context(content))
-        yield stack.enter_context(io.TextIOWrapper(raw, "utf-8", newline=""))
 
 
 class _CsvTable:
