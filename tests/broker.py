@@ -42,6 +42,8 @@ _START_TIMEOUT_S = 60.0  # 3 s alone; a busy machine needs patience
 _STOP_TIMEOUT_S = 20.0
 
 _FAST_FOR_TESTS = {
+    "broker.heartbeat.interval.ms": "500",
+    "broker.session.timeout.ms": "3000",  # how long a killed broker is waited for before it may come back
     "auto.create.topics.enable": "false",
     "default.replication.factor": "1",
     "group.consumer.heartbeat.interval.ms": "500",
