@@ -44,7 +44,7 @@ class Topics:
         return unique
 
     def read(self, *topics: str, isolation: str = "read_committed") -> list[LogRecord]:
-        """Everything in these topics up to their ends of now, in the order of the log within each partition."""
+        """Everything in these topics up to their ends of now, ordered by topic, partition and offset."""
         return read_topics(self.bootstrap, topics, isolation=isolation)
 
     def write(self, records: Iterable[LogRecord]) -> list[LogRecord]:
@@ -95,7 +95,7 @@ class Topics:
 
 
 def read_topics(bootstrap: str, topics: Sequence[str], *, isolation: str = "read_committed") -> list[LogRecord]:
-    """Everything in the topics up to their ends of now. Raises TimeoutError where the end does not come."""
+    """Everything in the topics up to their ends of now, ordered. Raises TimeoutError where the end does not come."""
     with contextlib.closing(_reader(bootstrap, isolation)) as consumer:
         places = [
             TopicPartition(topic, partition, 0)
@@ -117,7 +117,7 @@ def read_topics(bootstrap: str, topics: Sequence[str], *, isolation: str = "read
                     raise KafkaException(error)
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the ends of {sorted(open_places)} did not come in {ANSWER_TIMEOUT_S} s")
-    return records
+    return sorted(records, key=lambda record: record.place)
 
 
 def _reader(bootstrap: str, isolation: str) -> Consumer:
