@@ -4,8 +4,10 @@ It reads no file and no environment (see `worker.settings_file`). Whether featur
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time
+from functools import cache
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeAlias
 
 from annotated_types import Ge, Gt, Le, Len
@@ -410,10 +412,11 @@ def _at_least(value: str | float | bool, least: int) -> bool:  # noqa: FBT001 - 
     return not isinstance(value, bool) and re.fullmatch(r"\d+", str(value)) is not None and int(value) >= least
 
 
-def known_settings() -> dict[tuple[str, ...], dict[str, Any]]:
+@cache
+def known_settings() -> Mapping[tuple[str, ...], Mapping[str, Any]]:
     """Every setting by its place, sections left out, with its JSON Schema, in the order of the model."""
     known: dict[tuple[str, ...], dict[str, Any]] = {}
     for name, schema in json_schema_of(Settings)["properties"].items():
         inner = schema.get("properties")
         known |= {(name, key): below for key, below in inner.items()} if inner else {(name,): schema}
-    return known
+    return MappingProxyType(known)

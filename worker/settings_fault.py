@@ -1,0 +1,91 @@
+"""What the settings model complains of goes in, sentences come out: the setting, what it must be, where it stands.
+
+A value is shown only where it cannot be a secret.
+"""
+
+import difflib
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from schemas.settings import Place, known_settings
+from worker.settings_variables import variable
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+_PHRASES: Mapping[str, str] = {
+    "string_type": "must be text",
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be a finite number",
+    "list_type": 'must be a list, such as ["a", "b"]',
+    "dict_type": 'must be a mapping, such as {{"a": "b"}}',
+    "model_type": 'must be a mapping, such as {{"a": "b"}}',
+    "literal_error": "must be {expected}",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+}
+_CONTAINERS = frozenset({"list_type", "dict_type", "model_type"})
+"""What stands where one of these belongs may be a text with a secret somewhere in it."""
+_EMPTY = frozenset({"string_too_short", "too_short"})
+_LONGEST_SHOWN = 60
+
+
+def sentences(
+    error: ValidationError, *, origin: Callable[[Place], str | None], may_show: Callable[[Place], bool]
+) -> str:
+    """One line for each fault.
+
+    Args:
+        error: what `Settings.model_validate` raised.
+        origin: says where a value stands, None where it stands nowhere.
+        may_show: whether the value at a place may be printed.
+    """
+    return "\n".join(_sentence(fault, origin, may_show) for fault in error.errors(include_url=False))
+
+
+def dotted(place: Place) -> str:
+    """The name of a setting as people write it."""
+    return ".".join(map(str, place))
+
+
+def _sentence(fault: "ErrorDetails", origin: Callable[[Place], str | None], may_show: Callable[[Place], bool]) -> str:
+    context = fault.get("ctx", {})
+    place: Place = context.get("place") or tuple(step for step in fault["loc"] if step != "[key]")
+    name, kind, value = dotted(place), fault["type"], fault["input"]
+    if kind == "missing":
+        return f"{name} is required: set it in the settings file or as {variable(_names(place))}."
+    where = origin(place)
+    stands = f" ({where})" if where else ""
+    if kind == "extra_forbidden":
+        return f"{name} is not a setting{stands}: {_nearest(place)}"
+    if kind in _EMPTY or (value is None and kind in _PHRASES):
+        return f"{name} is empty{stands}: give it a value, or leave it out where it has a default."
+    if kind in _PHRASES:
+        shown = _shown(value) if kind not in _CONTAINERS and may_show(place) else ""
+        return f"{name} {_PHRASES[kind].format(**context)}{shown}{stands}."
+    return f"{name} {context.get('error') or fault['msg']}{stands}."
+
+
+def _names(place: Place) -> tuple[str, ...]:
+    return tuple(map(str, place))
+
+
+def _nearest(place: Place) -> str:
+    """A remedy for a name that is no setting: the most similar one of its section, the same name elsewhere, or all."""
+    known = [dotted(setting) for setting in known_settings()]
+    siblings = [dotted(setting) for setting in known_settings() if setting[:-1] == place[:-1]]
+    similar = difflib.get_close_matches(dotted(place), siblings, n=1, cutoff=0.7)
+    elsewhere = [name for name in known if name.endswith(f".{place[-1]}")]
+    sections = difflib.get_close_matches(dotted(place), {name.partition(".")[0] for name in known}, n=1)
+    found = [*similar, *elsewhere, *sections]
+    return f"did you mean {found[0]}?" if found else f"there are {', '.join(siblings)}."
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False) if isinstance(value, str | int | float) else ""
+    return f", not {text}" if 0 < len(text) <= _LONGEST_SHOWN else ""
