@@ -23,6 +23,7 @@ from schemas.artifact import (
     WINDOW,
 )
 from schemas.manifest import Manifest, Tensor
+from worker.errors import clause
 
 MAX_NODES = 50_000  # a transformer of a hundred layers has some thousand
 MAX_TENSORS = 50_000
@@ -64,7 +65,7 @@ def check_graph(model: ModelProto) -> None:
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
-        raise RuleError(f"its graph is not valid ONNX: {one_line(error)}") from error
+        raise RuleError(f"its graph is not valid ONNX: {clause(error)}") from error
 
 
 def check_manifest(manifest: Manifest) -> None:
@@ -116,14 +117,8 @@ def check_golden(graph: GraphProto, manifest: Manifest) -> None:
                 raise RuleError(f"golden {role} `{value.name}` has shape {array.shape}, {shape} is needed")
             if role == "output" and value.name not in golden.tolerances:
                 raise RuleError(f"golden output `{value.name}` has no tolerance")
-            if role == "output" and not np.isfinite(array).all():
+            if role == "output" and value.name != EXPECTED and not np.isfinite(array).all():
                 raise RuleError(f"golden output `{value.name}` is not finite")
-
-
-def one_line(error: object) -> str:
-    """Another library's message as a clause: without line breaks, and of bounded length."""
-    text = " ".join(str(error).split())
-    return text if len(text) <= 300 else f"{text[:297]}..."
 
 
 def _check_opset(model: ModelProto) -> None:
@@ -231,4 +226,4 @@ def _array(role: str, name: str, tensor: Tensor | None) -> np.ndarray[tuple[int,
     try:
         return tensor.array()
     except ValueError as error:
-        raise RuleError(f"golden {role} `{name}` cannot be read: {one_line(error)}") from error
+        raise RuleError(f"golden {role} `{name}` cannot be read: {clause(error)}") from error

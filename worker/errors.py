@@ -59,3 +59,9 @@ class TransactionAbortedError(DeliveryError):
 
 class ProducerLostError(DeliveryError):
     """The outcome is unknown or the producer is fenced: producer and windows are thrown away and rebuilt (rule R6)."""
+
+
+def clause(error: object) -> str:
+    """Another library's message as a part of one of our sentences: no line breaks, 300 characters at most."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else f"{text[:297]}..."

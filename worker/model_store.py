@@ -12,9 +12,9 @@ from pydantic import ValidationError
 
 from schemas.artifact import METADATA_KEY, DigestError, verified_digest
 from schemas.manifest import Manifest
-from worker.artifact_rules import RuleError, check, one_line
+from worker.artifact_rules import RuleError, check
 from worker.download import DownloadLimits, download
-from worker.errors import ArtifactError, ConfigError
+from worker.errors import ArtifactError, ConfigError, clause
 
 MAX_ARTIFACT_BYTES = 512 << 20
 """128 M float32 weights, a thousand times a typical detector. Protobuf itself ends at 2 GiB, and loading takes several
@@ -99,7 +99,7 @@ def _parsed(file: bytes) -> onnx.ModelProto:
     try:
         return onnx.load_from_string(file)
     except DecodeError as error:
-        raise RuleError(f"it is not an ONNX file: {one_line(error)}") from error
+        raise RuleError(f"it is not an ONNX file: {clause(error)}") from error
 
 
 def _manifest(model: onnx.ModelProto, digest: str) -> Manifest:
