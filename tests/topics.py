@@ -47,6 +47,21 @@ class Topics:
         """Everything in these topics up to their ends of now, ordered by topic, partition and offset."""
         return read_topics(self.bootstrap, topics, isolation=isolation)
 
+    def write_in_transaction(self, records: Iterable[LogRecord], *, commit: bool) -> None:
+        """Write these in one transaction of its own, and end it as told."""
+        producer = Producer(
+            {"bootstrap.servers": self.bootstrap, "transactional.id": f"writer-{uuid.uuid4().hex}", "log_level": 3}
+        )
+        producer.init_transactions(ANSWER_TIMEOUT_S)
+        producer.begin_transaction()
+        for record in records:
+            produce(producer, record)
+        producer.flush(ANSWER_TIMEOUT_S)
+        if commit:
+            producer.commit_transaction(ANSWER_TIMEOUT_S)
+        else:
+            producer.abort_transaction(ANSWER_TIMEOUT_S)
+
     def write(self, records: Iterable[LogRecord]) -> list[LogRecord]:
         """Write these where `partition` says (-1: by key); the same records with the offsets that they got."""
         return write_records(self.bootstrap, records)

@@ -1,0 +1,34 @@
+"""The pages of a worker at work: /livez, /readyz, /metrics."""
+
+from itertools import islice
+
+from tests.end_to_end.job import Job
+from tests.end_to_end.stream import events
+
+
+def test_a_worker_lives_before_it_is_ready_and_is_ready_once_it_has_joined(job: Job) -> None:
+    worker = job.start()
+    worker.wait_until(lambda: worker.page("/livez")[0] == 200, "it lives", 20)
+    worker.wait_until_ready()
+    assert worker.page("/livez")[0] == 200
+    assert worker.page("/nowhere")[0] == 404
+
+
+def test_a_member_without_partitions_is_ready(job: Job) -> None:
+    job.set({"kafka": {"input_topics": [job.topics.create("one", partitions=1)]}})
+    job.start().wait_until_ready()
+    job.start().wait_until_ready()
+
+
+def test_the_metrics_agree_with_what_came_out(job: Job) -> None:
+    job.write(list(islice(events(), 1000)))
+    worker = job.start()
+    job.wait_until_done()
+    report = job.verify()
+    records = "anomaly_worker_records_total"
+    assert worker.metric(records, outcome="scored") == report.scored
+    assert worker.metric(records, outcome="dead") == report.dead == worker.metric("anomaly_worker_dead_letters_total")
+    assert worker.metric("anomaly_worker_transactions_total", outcome="committed") >= 1
+    assert worker.metric("anomaly_worker_entities") > 10
+    assert worker.metric("anomaly_worker_model_info", name="z-score") == 1
+    worker.wait_until(lambda: worker.metric("anomaly_worker_lag") == 0, "its lag is 0", 10)

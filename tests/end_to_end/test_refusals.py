@@ -1,0 +1,176 @@
+"""What ends a worker before it consumes anything: the exit code, and one sentence that says what to do."""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+import pytest
+from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, ResourcePatternType, ResourceType
+
+from tests.artifacts import artifact_bytes
+from tests.broker import Broker, free_port
+from tests.end_to_end.conftest import MakeJob
+from tests.end_to_end.job import Job, Worker
+from tests.end_to_end.stream import events
+
+
+def assert_one_sentence(worker: Worker, *words: str) -> None:
+    sentence = worker.last_words
+    assert "Traceback" not in worker.log
+    assert not sentence.startswith("{"), f"a log line instead of a sentence: {sentence}"
+    for word in words:
+        assert word.lower() in sentence.lower(), sentence
+
+
+def test_brokers_out_of_reach_are_told_in_time(job: Job) -> None:
+    nowhere = f"127.0.0.1:{free_port()}"
+    job.set({"kafka": {"bootstrap_servers": nowhere, "start_timeout_s": 4}})
+    started = time.monotonic()
+    worker = job.start()
+    assert worker.exit_code() == 1
+    assert time.monotonic() - started < 15
+    assert_one_sentence(worker, "bootstrap_servers")
+
+
+@pytest.mark.parametrize("setting", ["input_topics", "output_topic", "dead_letter_topic"])
+def test_a_missing_topic_is_named(job: Job, setting: str) -> None:
+    missing = ["no-such-topic"] if setting == "input_topics" else "no-such-topic"
+    job.set({"kafka": {setting: missing, "start_timeout_s": 3}})
+    worker = job.start()
+    assert worker.exit_code() == 1
+    assert_one_sentence(worker, "no-such-topic")
+
+
+def test_an_unknown_setting_is_refused_with_the_nearest_name(job: Job) -> None:
+    job.set({"batch": {"max_event": 5}})
+    worker = job.start()
+    assert worker.exit_code() == 2
+    assert_one_sentence(worker, "max_event", "max_events")
+
+
+def test_a_setting_of_the_wrong_type_is_refused(job: Job) -> None:
+    job.set({"commit_interval_ms": "often"})
+    worker = job.start()
+    assert worker.exit_code() == 2
+    assert_one_sentence(worker, "commit_interval_ms")
+
+
+def test_a_missing_settings_file_is_named(job: Job) -> None:
+    worker = job.start()
+    worker.kill()
+    (job.folder / "worker-0.yaml").unlink()
+    again = Worker(job.folder / "worker-0.yaml", job.folder / "again.log", {})
+    assert again.exit_code() == 2
+    assert_one_sentence(again, "worker-0.yaml")
+
+
+def test_a_missing_model_is_refused(job: Job) -> None:
+    job.set({"model": {"uri": str(job.folder / "nothing.onnx")}})
+    worker = job.start()
+    assert worker.exit_code() == 3
+    assert_one_sentence(worker, "nothing.onnx")
+
+
+def bad_models() -> dict[str, bytes]:
+    whole = artifact_bytes(features=("x", "y"))
+    middle = len(whole) // 2
+    return {
+        "truncated": whole[:middle],
+        "one bit flipped": whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :],
+        "empty": b"",
+        "no model": b"no model at all",
+    }
+
+
+@pytest.mark.parametrize("name", ["truncated", "one bit flipped", "empty", "no model"])
+def test_a_damaged_model_is_refused_before_joining(job: Job, name: str) -> None:
+    job.model.write_bytes(bad_models()[name])
+    worker = job.start()
+    assert worker.exit_code() == 3
+    assert_one_sentence(worker, "model.onnx")
+    assert job.committed() == {}
+
+
+def test_a_model_other_than_the_pinned_one_is_refused(job: Job) -> None:
+    job.set({"model": {"sha256": "0" * 64}})
+    worker = job.start()
+    assert worker.exit_code() == 3
+    assert_one_sentence(worker, "0000")
+
+
+# ---- rights ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[Broker]:
+    with Broker(users={"worker": "secret"}) as started:
+        yield started
+
+
+@pytest.fixture
+def guarded_job(make_job: MakeJob, guarded: Broker) -> Job:
+    """A job whose worker signs in, and has no right yet."""
+    job = make_job(guarded.bootstrap, partitions=(1,), out=1)
+    signed_in = {
+        "security.protocol": "SASL_PLAINTEXT",
+        "sasl.mechanism": "PLAIN",
+        "sasl.username": "worker",
+        "sasl.password": "secret",
+    }
+    job.set({"kafka": {"bootstrap_servers": guarded.sasl_bootstrap, "properties": signed_in, "start_timeout_s": 5}})
+    job.set({"kafka": {"transactional_id": f"{job.group}-0"}})
+    return job
+
+
+RIGHTS = ("read input", "write scores", "write dead letters", "read group", "write transactional id")
+
+
+def grant(job: Job, rights: Sequence[str]) -> None:
+    targets = {
+        "read input": (ResourceType.TOPIC, job.inputs[0], AclOperation.READ),
+        "write scores": (ResourceType.TOPIC, job.scores, AclOperation.WRITE),
+        "write dead letters": (ResourceType.TOPIC, job.dead, AclOperation.WRITE),
+        "read group": (ResourceType.GROUP, job.group, AclOperation.READ),
+        "write transactional id": (ResourceType.TRANSACTIONAL_ID, job.group, AclOperation.WRITE),
+    }
+    bindings = [
+        AclBinding(kind, name, ResourcePatternType.PREFIXED, "User:worker", "*", operation, AclPermissionType.ALLOW)
+        for kind, name, operation in map(targets.__getitem__, rights)
+    ]
+    for answer in job.topics.admin.create_acls(bindings).values():
+        answer.result(10)
+
+
+def test_a_worker_needs_five_rights_and_no_more(guarded_job: Job) -> None:
+    guarded_job.write(list(islice(events(), 200)))
+    grant(guarded_job, RIGHTS)
+    worker = guarded_job.start()
+    guarded_job.wait_until_done()
+    worker.stop()
+    assert guarded_job.verify().scored > 150
+
+
+@pytest.mark.parametrize("missing", RIGHTS)
+def test_a_missing_right_is_named(guarded_job: Job, missing: str) -> None:
+    guarded_job.write(list(islice(events(), 50)))
+    grant(guarded_job, [right for right in RIGHTS if right != missing])
+    worker = guarded_job.start()
+    assert worker.exit_code() == 1
+    subjects = {
+        "read input": guarded_job.inputs[0],
+        "write scores": guarded_job.scores,
+        "write dead letters": guarded_job.dead,
+        "read group": guarded_job.group,
+        "write transactional id": guarded_job.group,
+    }
+    assert_one_sentence(worker, missing.partition(" ")[0], subjects[missing])
+
+
+def test_a_wrong_password_is_told(guarded_job: Job) -> None:
+    grant(guarded_job, RIGHTS)
+    guarded_job.set({"kafka": {"properties": {"sasl.password": "wrong"}}})
+    worker = guarded_job.start()
+    assert worker.exit_code() == 1
+    assert_one_sentence(worker, "sasl")
+    assert json.dumps("wrong") not in worker.log
