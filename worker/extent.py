@@ -1,9 +1,10 @@
 """A range of time or a number of the newest records in, slices of the input topics' log out."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from worker.kafka_log import KafkaLog, Slice
+from worker.kafka_log import KafkaLog
+from worker.log_slice import Slice, newest
 from worker.times import iso
 
 
@@ -32,15 +33,3 @@ def slices_of(log: KafkaLog, topics: Iterable[str], extent: Extent) -> list[Slic
         last = log.offsets_at(partitions, extent.to_ms)
         slices = [Slice(s.partition, s.start, min(s.end, last.get(s.partition, s.end))) for s in slices]
     return slices if extent.max_events is None else newest(slices, extent.max_events)
-
-
-def newest(slices: Sequence[Slice], offsets: int) -> list[Slice]:
-    """The newest of all, each partition in proportion to what it has, `offsets` together at most."""
-    total = sum(map(len, slices))
-    if total <= offsets:
-        return list(slices)
-    shares = [len(one) * offsets // total for one in slices]
-    rest = offsets - sum(shares)  # fewer than there are partitions that have more than their share
-    for place in sorted(range(len(slices)), key=lambda place: shares[place] - len(slices[place]))[:rest]:
-        shares[place] += 1
-    return [one.newest(share) for one, share in zip(slices, shares, strict=True)]

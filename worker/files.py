@@ -69,16 +69,30 @@ def stem_of(path: Path) -> str:
     return path.name[: -len(suffix_of(path))]
 
 
-def columns_of(path: Path) -> tuple[str, ...] | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    """The columns of a table."""
+
+    names: tuple[str, ...]
+    times: frozenset[str] = frozenset()
+    """Those of Parquet's own time types, which are read as milliseconds."""
+    texts: frozenset[str] = frozenset()
+    """Those whose first value is no number."""
+
+
+def columns_of(path: Path) -> Columns | None:
     """The columns of a table; None where each line is an event of its own shape. Raises ConfigError."""
     suffix = suffix_of(path)
     if suffix in LINES:
         _require(path)
         return None
     if suffix == ".parquet":
-        return tuple(_parquet_file(path).schema_arrow.names)
+        return _parquet_columns(_parquet_file(path).schema_arrow)
     with _opened(path) as source:
-        return tuple(next(_csv_reader(source), ()))
+        reader = _csv_reader(source)
+        names = tuple(next(reader))
+        first = zip(names, next(reader, []), strict=False)
+        return Columns(names=names, texts=frozenset(name for name, cell in first if not _JSON_NUMBER.fullmatch(cell)))
 
 
 def read_values(path: Path, *, chunk_rows: int, max_bytes: int, cells: Cells) -> Iterator[Chunk]:
@@ -209,6 +223,15 @@ def _parquet_file(path: Path) -> Any:  # noqa: ANN401  pyarrow is optional and s
         raise ConfigError(f"{path}: it cannot be read as Parquet ({error})") from error
 
 
+def _parquet_columns(schema: Any) -> Columns:  # noqa: ANN401  a pyarrow.Schema
+    kinds = {field.name: str(field.type) for field in schema}
+    return Columns(
+        names=tuple(kinds),
+        times=frozenset(name for name, kind in kinds.items() if kind.startswith(_TIMES)),
+        texts=frozenset(name for name, kind in kinds.items() if kind.endswith("string")),
+    )
+
+
 def _read_parquet(path: Path, *, chunk_rows: int) -> Iterator[Chunk]:
     file = _parquet_file(path)
     total = max(1, file.metadata.num_rows)
@@ -231,7 +254,7 @@ def _parquet_values(batch: Any) -> list[bytes]:  # noqa: ANN401  a pyarrow.Recor
 def _column_tokens(column: Any) -> list[bytes]:  # noqa: ANN401  a pyarrow.Array
     encode = msgspec.json.Encoder().encode
     kind = str(column.type)
-    if kind.startswith(("timestamp", "date")):
+    if kind.startswith(_TIMES):
         column = column.cast("timestamp[ms]", safe=False).cast("int64")
     elif kind.startswith("decimal"):
         column = column.cast("float64")
@@ -241,6 +264,7 @@ def _column_tokens(column: Any) -> list[bytes]:  # noqa: ANN401  a pyarrow.Array
     return [encode(value) for value in values]
 
 
+_TIMES = ("timestamp", "date")
 _INFINITIES = (math.inf, -math.inf)  # NaN and null both become null: a missing value
 
 # --- files

@@ -18,6 +18,7 @@ from schemas.settings import Settings
 from worker.batch import Headers, Records, TopicPartition
 from worker.errors import BrokerError
 from worker.kafka_clients import BrokerComplaint, common_properties, consumer_properties
+from worker.log_slice import Slice
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -30,23 +31,6 @@ _STALL_S = 60.0
 """Without a record for so long, although there must be some: the brokers are gone."""
 _POLL_S = 0.2
 _NEVER_JOINED = "anomaly-worker-reader"  # the client wants a group's name even where none is joined
-
-
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """The offsets `start` <= offset < `end` of a partition."""
-
-    partition: TopicPartition
-    start: int
-    end: int
-
-    def __len__(self) -> int:
-        """Offsets, of which aborted records and transaction markers hold some."""
-        return max(0, self.end - self.start)
-
-    def newest(self, offsets: int) -> "Slice":
-        """Its last `offsets` offsets."""
-        return Slice(self.partition, max(self.start, self.end - offsets), self.end)
 
 
 @dataclass(frozen=True, slots=True)
