@@ -1,1 +1,23 @@
-"""From recorded events to one ONNX file that is the whole detector. The only package that imports torch."""
+"""From the user's data to one ONNX file that is the whole detector. The only package that imports torch.
+
+The map, in the order in which data flow through it:
+
+    cli                what the user typed -> a command, an exit code, one sentence
+    training_config    options and YAML -> TrainingConfig
+    table_file         one CSV or Parquet file -> batches of its columns
+    dataset            all files -> checked columns of entity, time, features (two passes, bounded memory)
+    split              each row's place -> training, validation or calibration
+    windows            rows -> windows, cut as the worker cuts them
+    detector           what a detector family promises; `families` lists them
+    autoencoder        the family `ae`
+    calibration        raw scores of held-back windows -> the curve from raw score to p-value
+    graph              detector + curve -> one module with the contract's outputs
+    onnx_file          that module -> ONNX bytes without traces of this machine
+    parity             the gate: ONNX Runtime must say what PyTorch says
+    artifact           bytes + manifest + golden windows -> the sealed file
+    training           the composition: TrainingConfig -> file and TrainingReport
+    report, inspection what people read
+
+A further detector family is a module beside `autoencoder` and a line in `families`. A further command (bringing one's
+own module, judging a detector on labelled data) is a module beside `training` and a line in `cli`.
+"""

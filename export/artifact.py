@@ -1,0 +1,77 @@
+"""Graph, manifest and golden windows become one sealed file; an artifact's bytes become its manifest again.
+
+Imports no torch, so that `inspect` starts at once.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+import onnx
+from pydantic import ValidationError
+
+from export.errors import ArtifactRefusedError, ExportError, UsageError
+from schemas.artifact import METADATA_KEY, DigestError, sealed, verified_digest
+from schemas.manifest import Manifest
+
+
+def sealed_artifact(model: onnx.ModelProto, manifest: Manifest) -> bytes:
+    """The file: the graph with the manifest inside, its digest in place."""
+    complete = onnx.ModelProto()
+    complete.CopyFrom(model)
+    complete.metadata_props.add(key=METADATA_KEY, value=manifest.model_dump_json())
+    return sealed(complete.SerializeToString(deterministic=True))
+
+
+def write_file(content: bytes, path: Path) -> None:
+    """Puts the whole file in place at once; no half-written one is ever seen. Raises ExportError where it cannot."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            file.write(content)
+        try:
+            Path(file.name).chmod(0o644)
+            os.replace(file.name, path)  # noqa: PTH105  # names, as NamedTemporaryFile gives them
+        except OSError:
+            Path(file.name).unlink()
+            raise
+    except OSError as error:
+        raise ExportError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest of a file whose digest holds.
+
+    Raises:
+        UsageError: there is no such file.
+        ArtifactRefusedError: it is no artifact of this project, or was changed or damaged.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
+    try:
+        digest = verified_digest(content)
+        manifest = Manifest.model_validate_json(_manifest_text(content))
+    except (DigestError, ValidationError, ValueError) as error:
+        raise ArtifactRefusedError(f"{path} is no sound artifact: {_reason(error)}.") from error
+    if manifest.digest != digest:
+        raise ArtifactRefusedError(f"{path} is no sound artifact: its digest stands outside of its manifest.")
+    return manifest
+
+
+def _manifest_text(content: bytes) -> str:
+    try:
+        model = onnx.load_model_from_string(content)
+    except Exception as error:
+        raise ValueError("it is not an ONNX file") from error
+    texts = [entry.value for entry in model.metadata_props if entry.key == METADATA_KEY]
+    if len(texts) != 1:
+        raise ValueError(f"it holds {len(texts)} manifests")
+    return str(texts[0])
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        return f"its manifest is wrong at {'.'.join(map(str, first['loc'])) or 'its start'}: {first['msg']}"
+    return str(error)

@@ -1,0 +1,87 @@
+"""Raw scores of held-back windows in, the curve from raw score to p-value out. Knows no windows and no network.
+
+The curve is -log(p): piecewise linear through quantiles of the held-back scores, and a straight line beyond the highest
+few per cent, which is an exponential tail of p. It rises strictly from 0 at raw score 0, so ranks are kept everywhere
+(empirical p-values with the +1 of conformal prediction, Bates et al., arXiv 2104.08279; the tail is peaks over
+threshold with shape 0, Siffer et al., KDD 2017).
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+_KNOTS = 64
+_TAIL_SHARE = 0.05
+_FEWEST_EXCEEDANCES = 10
+# Raw scores are of the order of 1; knots nearer than this would make float32 slopes of noise.
+_CLOSEST_KNOTS = 1e-5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PValueCurve:
+    """-log(p) at its knots, linear between them; beyond the last it rises by 1 for every `tail_scale`."""
+
+    knots: NDArray[np.float64]  # (k,) raw scores, rising strictly from 0
+    surprise: NDArray[np.float64]  # (k,) -log(p), rising strictly from 0
+    tail_scale: float
+    alarm_rate: float
+    windows: int
+
+    @property
+    def tail_start(self) -> float:
+        """The raw score from which on the exponential tail holds."""
+        return float(self.knots[-1])
+
+    @property
+    def threshold(self) -> float:
+        """The raw score at which the p-value equals the alarm rate."""
+        wanted = -math.log(self.alarm_rate)
+        if wanted > self.surprise[-1]:
+            return self.tail_start + (wanted - float(self.surprise[-1])) * self.tail_scale
+        return float(np.interp(wanted, self.surprise, self.knots))
+
+    @property
+    def slopes(self) -> NDArray[np.float64]:
+        """(k,) of -log(p) from each knot on."""
+        return np.append(np.diff(self.surprise) / np.diff(self.knots), 1 / self.tail_scale)
+
+
+def fit_curve(raw: NDArray[np.float32], *, alarm_rate: float) -> PValueCurve:
+    """The curve for these scores of normal windows, all finite and >= 0.
+
+    Args:
+        raw: (n,) held-back windows' raw scores.
+        alarm_rate: The p-value at which a score becomes 1.
+    """
+    ordered = np.sort(raw.astype(np.float64))
+    count = len(ordered)
+    exceedances = min(max(round(count * _TAIL_SHARE), _FEWEST_EXCEEDANCES), count // 2)
+    tail_place = count - 1 - exceedances
+    places = np.unique(np.linspace(0, tail_place, _KNOTS - 1).round().astype(np.int64))
+    # p = (how many scored higher, + 1) / (n + 1)
+    surprise = -np.log((count - places) / (count + 1))
+    knots, surprise = _rising(np.append(0.0, ordered[places]), np.append(0.0, surprise))
+    excess = ordered[tail_place + 1 :] - ordered[tail_place]
+    return PValueCurve(
+        knots=knots,
+        surprise=surprise,
+        tail_scale=max(float(excess.mean()) if exceedances else 0.0, 1e-3 * float(knots[-1]), _CLOSEST_KNOTS),
+        alarm_rate=alarm_rate,
+        windows=count,
+    )
+
+
+def _rising(
+    knots: NDArray[np.float64], surprise: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Without the knots that do not rise (equal scores): of equal ones the rarest counts."""
+    closest = _CLOSEST_KNOTS * max(1.0, float(knots[-1]))
+    kept = [len(knots) - 1]
+    for place in range(len(knots) - 2, -1, -1):
+        if knots[kept[-1]] - knots[place] > closest:
+            kept.append(place)
+    kept[-1] = 0  # the curve begins at raw score 0 with p = 1, whatever lies too near
+    order = kept[::-1]
+    return knots[order], surprise[order]

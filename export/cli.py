@@ -1,0 +1,198 @@
+"""What the user typed becomes a command, an exit code, and on failure one sentence on standard error.
+
+Nothing heavy is imported before it is needed: `--help` and `inspect` start without torch.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+
+from export.artifact import read_manifest
+from export.errors import ExitCode, ExportError
+from export.inspection import print_manifest
+from export.progress import TerminalWatch
+from export.report import TrainingReport, print_report
+from export.training_config import TrainingConfig, load_config
+
+_EXAMPLES = """\
+examples:
+  A table with a row an event, a column a sensor:
+    anomaly-export train --data machines.csv --entity machine --timestamp time --output machines.onnx
+
+  What the worker captured from its topic:
+    anomaly-export train --data events.parquet --entity entity --timestamp event_time --output machines.onnx
+
+  See what a file is:
+    anomaly-export inspect machines.onnx
+"""
+
+_TRAIN_NOTES = """\
+An entity's oldest 70 % of rows train, the next 10 % stop the training early, the newest 20 % calibrate the score: normal
+operation scores above 1 as often as --alarm-rate says. The data should be mostly normal; no labels are used. Rows of an
+entity must be in the order of time. Values may be missing.
+
+example:
+  anomaly-export train --data july.csv august.csv.gz --entity machine --timestamp time \\
+      --features temperature,pressure,current --window 32 --alarm-rate 0.001 --output machines.onnx
+
+The same as a file, for --config (options override it):
+  data: [july.csv, august.csv.gz]
+  entity: machine
+  timestamp: time
+  features: [temperature, pressure, current]
+  output: machines.onnx
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit code (0 done, 1 failed at work, 2 wrong use, 3 artifact refused)."""
+    try:
+        options = _parser().parse_args(arguments)
+    except SystemExit as leave:  # argparse has printed help, or what is wrong
+        return int(leave.code or 0)
+    try:
+        options.command(options)
+    except ExportError as error:
+        if options.debug:
+            raise
+        print(f"anomaly-export: {error}", file=sys.stderr)  # noqa: T201  # the one sentence is the interface
+        return int(error.exit_code)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if options.debug:
+            raise
+        sentence = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        print(f"anomaly-export: an error of this program: {sentence} (--debug shows where)", file=sys.stderr)  # noqa: T201  # see above
+        return int(ExitCode.FAILED)
+    return int(ExitCode.DONE)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence, without the usage text above it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(ExitCode.WRONG_USE, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="anomaly-export",
+        description="Trains anomaly detectors and exports each as one ONNX file that is the whole detector.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for add in (_add_train, _add_inspect):
+        command = add(commands)
+        command.add_argument("--debug", action="store_true", help="on an error show the traceback")
+    return parser
+
+
+def _add_train(commands: "argparse._SubParsersAction[_Parser]") -> argparse.ArgumentParser:
+    command = commands.add_parser(
+        "train",
+        help="train a detector on CSV or Parquet files and export it",
+        description="Trains a detector on CSV or Parquet files and writes it as one ONNX file.",
+        epilog=_TRAIN_NOTES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(command=_train)
+    command.add_argument(
+        "--config", type=Path, metavar="FILE", help="YAML file with these settings, by the names of the options"
+    )
+    _add_data_options(command.add_argument_group("data"))
+    _add_detector_options(command.add_argument_group("detector"))
+    _add_work_options(command.add_argument_group("training"))
+    return command
+
+
+def _add_data_options(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument(
+        "--data",
+        nargs="+",
+        metavar="FILE",
+        help="CSV (also .gz, .bz2, .zst) or Parquet; several are read as one, in this order",
+    )
+    group.add_argument(
+        "--entity", metavar="COL", help="column that tells machines, users, ... apart (default: all rows are of one)"
+    )
+    group.add_argument(
+        "--timestamp", metavar="COL", help="column of event times (default: none, the order of rows counts)"
+    )
+    group.add_argument(
+        "--timestamp-unit", metavar="UNIT", help="s, ms, us, ns or iso8601 (default: told from the first value)"
+    )
+    group.add_argument("--features", metavar="A,B,C", help="columns to learn (default: every other numeric column)")
+
+
+def _add_detector_options(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument("--output", metavar="NAME.onnx", help="the file to write")
+    group.add_argument("--name", help="the detector's name in every score (default: the file's)")
+    group.add_argument("--version", help="its version in every score (default: 1)")
+    group.add_argument("--detector", metavar="FAMILY", help="ae = autoencoder (default)")
+    group.add_argument("--window", metavar="W", help="events of an entity that are judged together (default: 32)")
+    group.add_argument(
+        "--min-length", metavar="N", help="events before an entity's scores count (default: half the window)"
+    )
+    group.add_argument(
+        "--max-gap", metavar="SECONDS", help="a longer time between two events cuts the window (default: never)"
+    )
+    group.add_argument(
+        "--alarm-rate", metavar="P", help="share of normal events that may score above 1 (default: 0.001)"
+    )
+    group.add_argument("--bottleneck", metavar="N", help="narrowest layer (default: a sixteenth of window * features)")
+    group.add_argument(
+        "--hidden", metavar="N,N", help="layers between input and bottleneck (default: one, the geometric mean)"
+    )
+
+
+def _add_work_options(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument("--epochs", metavar="N", help="most passes over the training windows (default: by their number)")
+    group.add_argument("--seed", metavar="N", help="equal seeds give equal files on one machine (default: 0)")
+    group.add_argument("--threads", metavar="N", help="CPU threads (default: the machine's cores)")
+    group.add_argument(
+        "--max-windows", metavar="N", help="evenly spaced windows to keep of a larger file (default: 200000)"
+    )
+
+
+def _add_inspect(commands: "argparse._SubParsersAction[_Parser]") -> argparse.ArgumentParser:
+    command = commands.add_parser(
+        "inspect",
+        help="show what an exported file is",
+        description="Verifies a file's digest and shows its manifest: features, window, calibration, training data.",
+        epilog="example:\n  anomaly-export inspect machines.onnx --json | jq .features[].name",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(command=_inspect)
+    command.add_argument("file", type=Path, metavar="FILE")
+    command.add_argument("--json", action="store_true", help="the whole manifest as JSON")
+    return command
+
+
+def _train(options: argparse.Namespace) -> None:
+    config = load_config(options.config, {name: getattr(options, name) for name in TrainingConfig.model_fields})
+    with TerminalWatch(Console(stderr=True)) as watch:
+        watch.stage("starting torch")
+        report = _trainer()(config, watch)
+    print_report(report, Console())
+
+
+def _trainer() -> "Callable[[TrainingConfig, TerminalWatch], TrainingReport]":
+    try:
+        from export.training import train  # noqa: PLC0415  # brings torch, which takes seconds
+    except ModuleNotFoundError as error:
+        raise ExportError(f"training needs {error.name}: pip install 'anomaly-worker[export,cpu]'.") from error
+    return train
+
+
+def _inspect(options: argparse.Namespace) -> None:
+    manifest = read_manifest(options.file)
+    if options.json:
+        sys.stdout.write(manifest.model_dump_json(indent=2) + "\n")
+    else:
+        print_manifest(manifest, Console())

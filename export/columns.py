@@ -1,0 +1,111 @@
+"""What the user said of the columns, and what the files hold, become the columns to read. Knows no values but a first look."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from export.errors import DataError, UsageError
+from export.event_time import UNITS, unit_of
+from export.table_file import TableFile, first_unreadable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Columns:
+    """The columns that are read; `left_out` names the others, with their type."""
+
+    entity: str | None
+    timestamp: str | None
+    timestamp_unit: str
+    features: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def types(self) -> dict[str, pa.DataType]:
+        """What each is read as from text."""
+        keys = {name: pa.string() for name in (self.entity, self.timestamp) if name is not None}
+        return keys | dict.fromkeys(self.features, pa.float64())
+
+
+def choose_columns(
+    tables: Sequence[TableFile],
+    *,
+    entity: str | None,
+    timestamp: str | None,
+    timestamp_unit: str | None,
+    features: Sequence[str] | None,
+) -> Columns:
+    """The columns to read from every file; without `features` every numeric column of the first.
+
+    Raises:
+        UsageError: a named column is not there, is not numeric, or nothing numeric is left.
+        DataError: a column that seems numeric holds text.
+    """
+    first = tables[0]
+    keys = tuple(name for name in (entity, timestamp) if name is not None)
+    if features is None:
+        features = _numeric(first, keys)
+    for table in tables:
+        _require(table, (*keys, *features))
+    others = [field for field in first.schema if field.name not in {*keys, *features}]
+    return Columns(
+        entity=entity,
+        timestamp=timestamp,
+        timestamp_unit=timestamp_unit or _unit(first, timestamp),
+        features=tuple(features),
+        left_out=tuple(f"{field.name} ({_type_in_words(field.type)})" for field in others),
+    )
+
+
+def _numeric(table: TableFile, keys: tuple[str, ...]) -> list[str]:
+    fields = [field for field in table.schema if field.name not in keys]
+    for field in fields:
+        if pa.types.is_string(field.type):
+            _refuse_spoilt_numbers(table, field.name)
+    numeric = [field.name for field in fields if is_number(field.type)]
+    if not numeric:
+        raise UsageError(
+            f"{table.name} has no numeric column beside --entity and --timestamp: there is nothing to learn from."
+        )
+    return numeric
+
+
+def _require(table: TableFile, names: Sequence[str]) -> None:
+    present = table.schema.names
+    for name in names:
+        if name not in present:
+            raise UsageError(f"{table.name} has no column {name!r}; it has {', '.join(present)}.")
+        if present.count(name) > 1:
+            raise UsageError(f"{table.name} has more than one column {name!r}.")
+
+
+def _refuse_spoilt_numbers(table: TableFile, name: str) -> None:
+    """A column of text whose first block is mostly numbers was meant to be numeric: leaving it out would go unnoticed."""
+    texts = next((batch.column(name) for batch in table.batches({name: pa.string()})), pa.array([], pa.string()))
+    filled = texts.filter(pc.fill_null(pc.not_equal(pc.utf8_trim_whitespace(texts), ""), fill_value=False))
+    numbers = pc.sum(pc.match_substring_regex(filled, r"^\s*[-+]?[0-9.]+([eE][-+]?[0-9]+)?\s*$")).as_py() or 0
+    if not len(filled) / 2 < numbers < len(filled):
+        return
+    spoilt = filled[first_unreadable(filled, pa.float64()) or 0]
+    row = pc.index(texts, spoilt).as_py() + 1
+    raise DataError(
+        f"{table.name}, row {row}: {name} holds numbers, but here {spoilt.as_py()[:40]!r}; mend it or name the columns by --features."
+    )
+
+
+def _unit(table: TableFile, timestamp: str | None) -> str:
+    if timestamp is None:
+        return UNITS[-1]
+    return next((unit_of(batch.column(timestamp)) for batch in table.batches({timestamp: pa.string()})), UNITS[-1])
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Whether a column of this type is a feature by itself: integers, floats and decimals, but no booleans or times."""
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+
+
+def _type_in_words(kind: pa.DataType) -> str:
+    if pa.types.is_null(kind):
+        return "empty"
+    return "text" if pa.types.is_string(kind) or pa.types.is_large_string(kind) else str(kind)

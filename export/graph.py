@@ -1,0 +1,74 @@
+"""Detector and p-value curve as one module with the contract's outputs: this is what becomes the ONNX graph."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from export.calibration import PValueCurve
+
+_SMALLEST_P = 1e-37  # p never becomes 0, nor a float32 too small to be normal
+_NOTHING = 1e-30  # a sum of blame below this names no culprit
+
+
+class Outputs(NamedTuple):
+    """In the order and under the names of the artifact contract."""
+
+    score: Tensor  # (batch,)
+    p_value: Tensor  # (batch,)
+    contribution: Tensor  # (batch, W, F)
+    expected: Tensor  # (batch, W, F)
+
+
+class ScoredDetector(nn.Module):
+    """float32 (batch, W, F) in input units -> Outputs.
+
+    Score and p-value keep the promise "score > 1 exactly where p_value < alarm rate" to the last bit, compared as
+    float32 or as float64: at the border p is held to the float32 numbers on either side of the rate.
+    """
+
+    segments: Tensor  # (k + 1, 4) from where, -log(p) there, its slope, -log(p) at the end
+    knots: Tensor  # (k,)
+
+    def __init__(self, detector: nn.Module, curve: PValueCurve) -> None:
+        super().__init__()
+        self.detector = detector
+        self.surprise_at_threshold = -math.log(curve.alarm_rate)
+        self.p_above, self.p_below = _neighbours(curve.alarm_rate)
+        ends = np.append(curve.surprise[1:], 1e30)
+        rows = np.column_stack((curve.knots, curve.surprise, curve.slopes, ends))
+        self.register_buffer("knots", torch.from_numpy(curve.knots.astype(np.float32)))
+        self.register_buffer("segments", torch.from_numpy(rows.astype(np.float32)))
+
+    def forward(self, window: Tensor) -> Outputs:
+        """See the class."""
+        raw, blame, expected = self.detector(window)
+        score = self.surprise(raw) / self.surprise_at_threshold
+        p_value = torch.exp(score * -self.surprise_at_threshold).clamp(min=_SMALLEST_P)
+        p_value = torch.where(score > 1, p_value.clamp(max=self.p_below), p_value.clamp(min=self.p_above))
+        return Outputs(score, p_value, shares(blame), expected)
+
+    def surprise(self, raw: Tensor) -> Tensor:
+        """(batch,) -log(p) of raw scores, before any rounding of p."""
+        passed = (raw.unsqueeze(1) >= self.knots[1:]).to(raw.dtype).sum(dim=1)
+        begin, at_begin, slope, at_end = self.segments[passed.to(torch.int64)].unbind(dim=1)
+        # Rounding must not lift the end of one segment above the beginning of the next.
+        return torch.minimum(at_begin + (raw - begin).clamp(min=0.0) * slope, at_end)
+
+
+def shares(blame: Tensor) -> Tensor:
+    """(batch, W, F) each cell's part of the whole; of the last row alike where there is nothing to blame."""
+    whole = blame.sum(dim=(1, 2), keepdim=True)
+    uniform = torch.zeros_like(blame)
+    uniform[:, -1, :] = 1 / blame.shape[2]
+    return torch.where(whole > _NOTHING, blame / whole.clamp(min=_NOTHING), uniform)
+
+
+def _neighbours(rate: float) -> tuple[float, float]:
+    """The smallest float32 >= rate and the largest float32 < rate."""
+    nearest = np.float32(rate)
+    if float(nearest) >= rate:
+        return float(nearest), float(np.nextafter(nearest, np.float32(0)))
+    return float(np.nextafter(nearest, np.float32(1))), float(nearest)

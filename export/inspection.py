@@ -1,0 +1,84 @@
+"""A manifest, for people. Knows no torch."""
+
+from rich.console import Console
+from rich.table import Table
+
+from export.report import alarm_sentence, day
+from schemas.manifest import Feature, Manifest
+
+
+def print_manifest(manifest: Manifest, console: Console) -> None:
+    """What the detector is, what it was trained on, what its score means, and its features."""
+    lines = Table.grid(padding=(0, 2))
+    for name, text in _lines(manifest):
+        lines.add_row(name, text)
+    console.print(lines, highlight=False, markup=False)
+    console.print()
+    console.print(_features(manifest), highlight=False, markup=False)
+
+
+def _lines(manifest: Manifest) -> list[tuple[str, str]]:
+    training = manifest.training
+    span = ""
+    if training.start_ms is not None and training.end_ms is not None:
+        span = f", {day(training.start_ms)} to {day(training.end_ms)}"
+    hyperparameters = ", ".join(f"{name} {value}" for name, value in manifest.detector.hyperparameters.items())
+    return [
+        ("detector", f"{manifest.name}, version {manifest.version}, for {manifest.kind} events"),
+        ("family", f"{manifest.detector.family} ({hyperparameters})"),
+        ("window", _window(manifest)),
+        ("score", "0 = as normal as can be, above 1 = anomalous, 2 = as rare as the alarm rate squared"),
+        (
+            "alarms",
+            alarm_sentence(
+                alarm_rate=manifest.alarm_rate,
+                events_per_day=manifest.events_per_day,
+                entities=training.entities,
+            ),
+        ),
+        (
+            "calibration",
+            f"{manifest.calibration.windows:,} held-back windows; raw score {manifest.calibration.threshold:.4g} is score 1,"
+            f" exponential tail from {manifest.calibration.tail_start:.4g}",
+        ),
+        ("training", f"{training.rows:,} rows of {training.entities:,} entities{span}; sha256 {training.sha256[:12]}"),
+        ("golden", f"{_golden_windows(manifest)} windows with the outputs that every provider must reproduce"),
+        ("versions", ", ".join(f"{name} {version}" for name, version in manifest.versions.items())),
+        ("digest", f"{manifest.digest} (verified)"),
+    ]
+
+
+def _window(manifest: Manifest) -> str:
+    gap = (
+        "" if manifest.max_gap_s is None else f"; cut where more than {manifest.max_gap_s:g} s pass between two events"
+    )
+    return f"{manifest.window} events of an entity, warming below {manifest.min_length}{gap}"
+
+
+def _golden_windows(manifest: Manifest) -> int:
+    return next((tensor.shape[0] for tensor in manifest.golden.inputs.values()), 0)
+
+
+def _features(manifest: Manifest) -> Table:
+    table = Table(
+        "feature",
+        "unit",
+        "lowest",
+        "1 %",
+        "median",
+        "99 %",
+        "highest",
+        title="Values in the training data",
+        title_justify="left",
+    )
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for feature in manifest.features:
+        table.add_row(feature.name, feature.unit or "", *_levels(feature))
+    return table
+
+
+def _levels(feature: Feature) -> list[str]:
+    if feature.quantiles is None:
+        return ["?"] * 5
+    return [f"{feature.quantiles[place]:.4g}" for place in (0, 2, 5, 8, 10)]

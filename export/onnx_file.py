@@ -1,0 +1,89 @@
+"""A module with the contract's outputs in, ONNX bytes out: opset 18 or later, plain domains, nothing of this machine.
+
+Knows neither manifest nor digest.
+"""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
+
+import numpy as np
+import onnx
+import onnx.inliner
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from export.errors import ExportError
+from export.graph import Outputs
+from schemas.artifact import ALLOWED_DOMAINS, WINDOW
+
+_OPSET = 20
+_LARGEST_BATCH = 65_536
+
+
+def to_onnx(module: nn.Module, example: NDArray[np.float32]) -> onnx.ModelProto:
+    """The module as a graph with a free batch axis; `example` is (batch >= 2, W, F).
+
+    Raises:
+        ExportError: the module cannot be expressed in ONNX.
+    """
+    batch = torch.export.Dim("batch", min=1, max=_LARGEST_BATCH)
+    with _quiet_exporter(), torch.no_grad():
+        try:
+            program = torch.onnx.export(
+                module.eval(),
+                (torch.from_numpy(example),),
+                dynamo=True,
+                dynamic_shapes=({0: batch},),
+                input_names=[WINDOW],
+                output_names=list(Outputs._fields),
+                opset_version=_OPSET,
+                verbose=False,
+            )
+        except torch.onnx.errors.OnnxExporterError as error:
+            raise ExportError(f"this detector cannot be expressed in ONNX: {str(error).splitlines()[0]}") from error
+    # None only from the older exporter, which shares the signature.
+    model = onnx.inliner.inline_local_functions(cast("torch.onnx.ONNXProgram", program).model_proto)
+    _strip(model)
+    foreign = {imported.domain for imported in model.opset_import} - ALLOWED_DOMAINS
+    if foreign:
+        raise ExportError(f"this detector needs operators outside of ONNX itself: {', '.join(sorted(foreign))}.")
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Silences what the exporter says of its own insides, and nothing else."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        # It copies its program by a tree function that it has deprecated itself.
+        warnings.filterwarnings("ignore", category=FutureWarning, module=r"(torch|copyreg|onnxscript)\b")
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"(torch|onnxscript|onnx_ir)\b")
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Removes what the exporter noted about its sources: paths of this machine, and the reason that files would differ."""
+    model.doc_string = ""
+    del model.metadata_props[:]
+    graph = model.graph
+    graph.doc_string = ""
+    graph.name = "detector"
+    del graph.metadata_props[:]
+    del graph.value_info[:]
+    for part in (*graph.node, *graph.input, *graph.output, *graph.initializer):
+        part.doc_string = ""
+        del part.metadata_props[:]
+    used = {node.domain for node in graph.node}
+    kept = [imported for imported in model.opset_import if imported.domain in {"", *used}]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)

@@ -1,0 +1,84 @@
+"""The gate: ONNX Runtime must say of the same windows what PyTorch says, or nothing is written."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from export.errors import ParityError
+from export.graph import Outputs
+from schemas.artifact import CONTRIBUTION, EXPECTED, P_VALUE, SCORE, WINDOW
+from schemas.manifest import Tolerance
+
+BATCHES = (1, 3, 64, 1000)
+Arrays = Mapping[str, NDArray[np.float32]]
+
+
+@torch.no_grad()
+def torch_outputs(module: nn.Module, window: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    """What PyTorch says of windows (batch, W, F), by the contract's names."""
+    outputs: Outputs = module(torch.from_numpy(window))
+    return {name: value.numpy() for name, value in outputs._asdict().items()}
+
+
+def check_parity(model: bytes, module: nn.Module, windows: NDArray[np.float32]) -> None:
+    """Compares all outputs at several batch sizes.
+
+    Args:
+        model: The ONNX file.
+        module: What it was made from.
+        windows: (n, W, F) to choose from, n >= 1; batches larger than n repeat them.
+
+    Raises:
+        ParityError: names the output that differs most beyond its tolerance, and by how much.
+    """
+    session = runtime_session(model)
+    for size in BATCHES:
+        batch = np.resize(windows, (size, *windows.shape[1:]))
+        names = list(Outputs._fields)
+        runtime = dict(zip(names, session.run(names, {WINDOW: batch}), strict=True))
+        fault = difference(runtime, torch_outputs(module, batch))
+        if fault is not None:
+            raise ParityError(f"ONNX Runtime and PyTorch disagree at batch size {size}: {fault}; nothing was written.")
+
+
+def tolerances(wanted: Arrays, *, leeway: float = 1.0) -> dict[str, Tolerance]:
+    """How far two runtimes may lie apart: float32 sums in another order, no more.
+
+    `expected` is in input units, so its tolerance is a share of its own size.
+
+    Args:
+        wanted: The outputs to be met, by name.
+        leeway: 1 for two runtimes on one machine; more for providers of other hardware.
+    """
+    largest = float(np.abs(wanted[EXPECTED]).max(initial=0.0))
+    return {
+        SCORE: Tolerance(absolute=1e-4 * leeway, relative=1e-4 * leeway),
+        P_VALUE: Tolerance(absolute=1e-12, relative=1e-2 * leeway),
+        CONTRIBUTION: Tolerance(absolute=1e-4 * leeway, relative=1e-3 * leeway),
+        EXPECTED: Tolerance(absolute=1e-5 * leeway * max(largest, 1e-6), relative=1e-4 * leeway),
+    }
+
+
+def runtime_session(model: bytes) -> onnxruntime.InferenceSession:
+    """The file on the CPU provider, one thread."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3  # errors only: it warns of every machine without a GPU
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def difference(actual: Arrays, wanted: Arrays) -> str | None:
+    """The first output beyond its tolerance, in words; None where all are within."""
+    for name, tolerance in tolerances(wanted).items():
+        if not (np.isfinite(actual[name]).all() and np.isfinite(wanted[name]).all()):
+            return f"output {name!r} is not finite"
+        gap = np.abs(actual[name].astype(np.float64) - wanted[name])
+        excess = gap - (tolerance.absolute + tolerance.relative * np.abs(wanted[name]))
+        if (excess > 0).any():
+            worst = int(excess.argmax())
+            return f"output {name!r} differs by {gap.flat[worst]:.3g} where {wanted[name].flat[worst]:.6g} was expected"
+    return None

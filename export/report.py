@@ -1,0 +1,94 @@
+"""What `train` tells when it is done, as text. Knows no torch and no files."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingReport:
+    """What was trained on what, and what its alarm rate means."""
+
+    output: Path
+    file_bytes: int
+    digest: str
+    files: int
+    rows: int
+    entities: int
+    features: tuple[str, ...]
+    left_out: tuple[str, ...]
+    start_ms: int | None
+    end_ms: int | None
+    timestamp_unit: str
+    events_per_day: float | None
+    windows: tuple[int, int, int]  # training, validation, calibration
+    training_error: float
+    validation_error: float
+    alarm_rate: float
+    min_length: int
+    parity_batches: tuple[int, ...]
+    remarks: tuple[str, ...]
+
+
+def day(time_ms: int) -> str:
+    """A date and time for people, UTC to the minute."""
+    return datetime.fromtimestamp(time_ms / 1000, tz=UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def alarm_sentence(*, alarm_rate: float, events_per_day: float | None, entities: int) -> str:
+    """What an alarm rate means at the data's own event rate."""
+    share = f"one normal event in {1 / alarm_rate:,.0f} scores above 1"
+    if events_per_day is None:
+        return f"{share} (without timestamps it cannot be said how many a day that is)"
+    alarms = alarm_rate * events_per_day
+    together = "" if entities == 1 else f", all {entities:,} entities together"
+    return (
+        f"{share}: about {alarms:,.3g} a day at {events_per_day:,.0f} events a day{together}; they often come in runs"
+    )
+
+
+def print_report(report: TrainingReport, console: Console) -> None:
+    """The report as aligned lines."""
+    table = Table.grid(padding=(0, 2))
+    for name, text in _lines(report):
+        table.add_row(name, text)
+    console.print(table, highlight=False, markup=False)
+
+
+def _lines(report: TrainingReport) -> list[tuple[str, str]]:
+    training, validation, calibration = report.windows
+    span = ""
+    if report.start_ms is not None and report.end_ms is not None:
+        span = f", {day(report.start_ms)} to {day(report.end_ms)} (times read as {report.timestamp_unit})"
+    lines = [
+        (
+            "data",
+            f"{_count(report.files, 'file')}, {_count(report.rows, 'row')}, {_count(report.entities, 'entity')}{span}",
+        ),
+        ("features", f"{len(report.features)}: {', '.join(report.features)}"),
+        ("windows", f"{training:,} training, {validation:,} validation, {calibration:,} calibration"),
+        (
+            "error",
+            f"{report.training_error:.3f} training, {report.validation_error:.3f} validation"
+            " (1 = no better than answering with the mean)",
+        ),
+        (
+            "alarms",
+            alarm_sentence(
+                alarm_rate=report.alarm_rate, events_per_day=report.events_per_day, entities=report.entities
+            ),
+        ),
+        ("parity", f"ONNX Runtime agrees with PyTorch at batch sizes {', '.join(map(str, report.parity_batches))}"),
+        ("written", f"{report.output} ({report.file_bytes / 1000:,.0f} kB), digest {report.digest[:12]}"),
+    ]
+    if report.left_out:
+        lines.insert(2, ("left out", ", ".join(report.left_out)))
+    return lines + [("note", remark) for remark in report.remarks]
+
+
+def _count(number: int, noun: str) -> str:
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"

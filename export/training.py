@@ -1,0 +1,244 @@
+"""The composition: a TrainingConfig becomes a file, and a report of what it is worth. Prints nothing."""
+
+import importlib.metadata
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from export.artifact import sealed_artifact, write_file
+from export.calibration import PValueCurve, fit_curve
+from export.columns import choose_columns
+from export.dataset import Dataset, Survey
+from export.detector import Fitted
+from export.errors import DataError, UsageError
+from export.families import FAMILIES, Family
+from export.golden import golden_windows, probing_windows
+from export.graph import ScoredDetector
+from export.onnx_file import to_onnx
+from export.parity import BATCHES, check_parity, tolerances, torch_outputs
+from export.report import TrainingReport
+from export.table_file import open_table
+from export.training_config import TrainingConfig
+from export.windows import Parts, Windows, cut
+from schemas.artifact import WINDOW, verified_digest
+from schemas.manifest import (
+    QUANTILE_LEVELS,
+    Calibration,
+    Detector,
+    Feature,
+    Golden,
+    Manifest,
+    Tensor,
+    TrainingData,
+)
+
+# Fewer windows than these leave the network, the early stop or the p-value without ground.
+_FEWEST = {"training": 50, "validation": 10, "calibration": 50}
+_GOLDEN_LEEWAY = 10.0  # other providers round otherwise
+
+
+class Watch(Protocol):
+    """Told how far the work is."""
+
+    def stage(self, name: str) -> None:
+        """A new stage begins."""
+        ...
+
+    def rows(self, done: int, total: int | None) -> None:
+        """Rows read in this stage; the total is known from the second pass on."""
+        ...
+
+    def epoch(self, done: int, planned: int, error: float) -> None:
+        """Epochs trained, and the error on the validation windows."""
+        ...
+
+
+def train(config: TrainingConfig, watch: Watch, *, families: Mapping[str, Family] = FAMILIES) -> TrainingReport:
+    """Trains, checks and writes `config.output`.
+
+    Raises:
+        ExportError: see the classes in export.errors; no file was written.
+    """
+    if config.detector not in families:
+        raise UsageError(f"--detector {config.detector}: there is {', '.join(families)}.")
+    if not config.output.parent.is_dir():
+        raise UsageError(f"--output {config.output}: the folder {config.output.parent} does not exist.")
+    dataset = _dataset(config)
+    survey, parts = _windows(dataset, config, watch)
+    with _repeatable(config.threads):
+        watch.stage("training")
+        detector = families[config.detector](config, dataset.columns.features)
+        fitted = detector.fit(parts.training, parts.validation, training_rows=parts.training_rows, on_epoch=watch.epoch)
+        watch.stage("calibrating")
+        curve = fit_curve(_raw_scores(fitted, parts.calibration), alarm_rate=config.alarm_rate)
+        watch.stage("exporting")
+        manifest = _manifest(config, dataset, survey, parts=parts, fitted=fitted, curve=curve, family=detector.family)
+        content = _checked_file(config, ScoredDetector(fitted.module, curve), parts.calibration, manifest)
+    write_file(content, config.output)
+    return _report(config, dataset, survey, parts=parts, fitted=fitted, curve=curve, content=content)
+
+
+def _dataset(config: TrainingConfig) -> Dataset:
+    tables = [open_table(path) for path in config.data]
+    columns = choose_columns(
+        tables,
+        entity=config.entity,
+        timestamp=config.timestamp,
+        timestamp_unit=config.timestamp_unit,
+        features=config.features,
+    )
+    return Dataset(tables, columns)
+
+
+def _windows(dataset: Dataset, config: TrainingConfig, watch: Watch) -> tuple[Survey, Parts]:
+    watch.stage("reading")
+    survey = dataset.survey(lambda rows: watch.rows(rows, None))
+    watch.stage("cutting windows")
+    sample = dataset.sample(
+        survey,
+        window=config.window,
+        max_windows=config.max_windows,
+        on_rows=lambda rows: watch.rows(rows, survey.rows),
+    )
+    max_gap_ms = None if config.max_gap is None else round(config.max_gap * 1000)
+    parts = cut(sample, window=config.window, min_length=config.warm_length, max_gap_ms=max_gap_ms)
+    for name, fewest in _FEWEST.items():
+        found = len(getattr(parts, name))
+        if found < fewest:
+            raise DataError(
+                f"too few rows: {survey.rows} of {len(survey.entities)} entities make {found} {name} windows where "
+                f"{fewest} are needed; give more data, or a smaller --window (now {config.window})."
+            )
+    return survey, parts
+
+
+@contextmanager
+def _repeatable(threads: int | None) -> Iterator[None]:
+    """Equal results for equal inputs; torch's settings are put back afterwards."""
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(threads or before[0])
+    torch.use_deterministic_algorithms(mode=True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(mode=before[1])
+
+
+@torch.no_grad()
+def _raw_scores(fitted: Fitted, windows: Windows) -> NDArray[np.float32]:
+    scores = []
+    for places in np.array_split(np.arange(len(windows)), -(-len(windows) // 1024)):
+        raw, _, _ = fitted.module(torch.from_numpy(windows.take(places)))
+        scores.append(raw.numpy())
+    return np.concatenate(scores)
+
+
+def _checked_file(config: TrainingConfig, module: ScoredDetector, windows: Windows, manifest: Manifest) -> bytes:
+    """The sealed file, once ONNX Runtime was seen to agree with PyTorch about it. Raises ParityError otherwise."""
+    probes = probing_windows(windows, min_length=config.warm_length, seed=config.seed)
+    golden = golden_windows(windows, min_length=config.warm_length)
+    outputs = torch_outputs(module, golden)
+    complete = manifest.model_copy(
+        update={
+            "golden": Golden(
+                inputs={WINDOW: Tensor.of(golden)},
+                outputs={name: Tensor.of(value) for name, value in outputs.items()},
+                tolerances=tolerances(outputs, leeway=_GOLDEN_LEEWAY),
+            )
+        }
+    )
+    content = sealed_artifact(to_onnx(module, probes[:8]), complete)
+    check_parity(content, module, probes)
+    return content
+
+
+def _manifest(
+    config: TrainingConfig,
+    dataset: Dataset,
+    survey: Survey,
+    *,
+    parts: Parts,
+    fitted: Fitted,
+    curve: PValueCurve,
+    family: str,
+) -> Manifest:
+    """All but the golden windows, which need the finished module."""
+    return Manifest(
+        name=config.artifact_name,
+        version=config.version,
+        kind="sensor" if config.window > 1 else "tabular",
+        features=_features(dataset.columns.features, parts.training_rows),
+        window=config.window,
+        min_length=config.warm_length,
+        max_gap_s=config.max_gap,
+        alarm_rate=config.alarm_rate,
+        calibration=Calibration(
+            windows=curve.windows,
+            threshold=curve.threshold,
+            tail_start=curve.tail_start,
+            tail_scale=curve.tail_scale,
+        ),
+        detector=Detector(family=family, hyperparameters=fitted.hyperparameters),
+        training=TrainingData(
+            sha256=survey.sha256,
+            rows=survey.rows,
+            entities=len(survey.entities),
+            start_ms=survey.start_ms,
+            end_ms=survey.end_ms,
+        ),
+        versions={name: importlib.metadata.version(name) for name in ("torch", "onnx", "anomaly-worker")},
+        golden=Golden(inputs={}, outputs={}, tolerances={}),
+        events_per_day=survey.events_per_day,
+    )
+
+
+def _features(names: tuple[str, ...], rows: NDArray[np.float32]) -> list[Feature]:
+    quantiles = np.nanquantile(rows, QUANTILE_LEVELS, axis=0).T.astype(np.float64)
+    return [Feature(name=name, quantiles=list(levels)) for name, levels in zip(names, quantiles.tolist(), strict=True)]
+
+
+def _report(
+    config: TrainingConfig,
+    dataset: Dataset,
+    survey: Survey,
+    *,
+    parts: Parts,
+    fitted: Fitted,
+    curve: PValueCurve,
+    content: bytes,
+) -> TrainingReport:
+    return TrainingReport(
+        output=config.output,
+        file_bytes=len(content),
+        digest=verified_digest(content),
+        files=len(dataset.tables),
+        rows=survey.rows,
+        entities=len(survey.entities),
+        features=dataset.columns.features,
+        left_out=dataset.columns.left_out,
+        start_ms=survey.start_ms,
+        end_ms=survey.end_ms,
+        events_per_day=survey.events_per_day,
+        windows=(len(parts.training), len(parts.validation), len(parts.calibration)),
+        training_error=fitted.training_error,
+        validation_error=fitted.validation_error,
+        alarm_rate=config.alarm_rate,
+        timestamp_unit=dataset.columns.timestamp_unit,
+        min_length=config.warm_length,
+        parity_batches=BATCHES,
+        remarks=_remarks(config, curve) + fitted.remarks,
+    )
+
+
+def _remarks(config: TrainingConfig, curve: PValueCurve) -> tuple[str, ...]:
+    if curve.windows * config.alarm_rate >= 1:
+        return ()
+    return (
+        f"{curve.windows:,} calibration windows are few for an alarm rate of {config.alarm_rate:g}: beyond "
+        f"{1 / curve.windows:.2g} it is extrapolated by an exponential tail.",
+    )

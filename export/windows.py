@@ -1,0 +1,104 @@
+"""Rows of many entities in, windows out: the last W rows up to each scored one, cut as the worker cuts them.
+
+Knows neither files nor detectors. A window reaches back over no other entity, over no step of event time larger than
+`max_gap_ms`, and over no border between training, validation and calibration.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.split import CALIBRATION, TRAINING, VALIDATION, part_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """Rows kept from the files, each entity's in order; windows end in the rows that `scored` marks."""
+
+    entity: NDArray[np.int32]  # (n,) place in `rows_of_entity`
+    position: NDArray[np.int64]  # (n,) place in the entity's rows, 0 = the oldest
+    event_time_ms: NDArray[np.int64] | None  # (n,)
+    features: NDArray[np.float32]  # (n, F), NaN = missing
+    scored: NDArray[np.bool_]  # (n,)
+    rows_of_entity: NDArray[np.int64]  # (entities,) in the files, kept or not
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Windows:
+    """Windows over shared rows; `take` copies the few that are asked for."""
+
+    rows: NDArray[np.float32]  # (n, F)
+    last: NDArray[np.int64]  # (m,) the scored row of each window
+    length: NDArray[np.int64]  # (m,) rows seen, 1..W
+    window: int
+
+    def __len__(self) -> int:
+        """The number of windows."""
+        return len(self.last)
+
+    def take(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(len(places), W, F): oldest row first, NaN rows in front where not seen."""
+        age = np.arange(self.window - 1, -1, -1)
+        values = self.rows[np.maximum(self.last[places, None] - age, 0)]
+        values[age >= self.length[places, None]] = np.nan
+        return values
+
+    def spread(self, count: int) -> "Windows":
+        """At most `count` of them, evenly spread."""
+        if len(self) <= count:
+            return self
+        kept = np.linspace(0, len(self) - 1, count).astype(np.int64)
+        return Windows(rows=self.rows, last=self.last[kept], length=self.length[kept], window=self.window)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The windows of the three parts, and the rows that the first one may learn statistics from."""
+
+    training: Windows
+    validation: Windows
+    calibration: Windows
+    training_rows: NDArray[np.float32]  # (r, F)
+
+
+def _starts_anew(sample: Sample, part: NDArray[np.int8], max_gap_ms: int | None) -> NDArray[np.bool_]:
+    """(n,) whether a window that ends here or later does not reach further back than this row."""
+    anew = np.ones(len(sample.entity), dtype=np.bool_)
+    anew[1:] = (np.diff(sample.entity) != 0) | (np.diff(sample.position) != 1) | (np.diff(part) != 0)
+    if max_gap_ms is not None and sample.event_time_ms is not None:
+        anew[1:] |= np.diff(sample.event_time_ms) > max_gap_ms
+    return anew
+
+
+def cut(sample: Sample, *, window: int, min_length: int, max_gap_ms: int | None) -> Parts:
+    """The windows of at least `min_length` rows, by part. The worker calls shorter ones warming and never alarms on them."""
+    order = np.lexsort((sample.position, sample.entity))
+    sorted_sample = Sample(
+        entity=sample.entity[order],
+        position=sample.position[order],
+        event_time_ms=None if sample.event_time_ms is None else sample.event_time_ms[order],
+        features=sample.features[order],
+        scored=sample.scored[order],
+        rows_of_entity=sample.rows_of_entity,
+    )
+    part = part_of(
+        entity=sorted_sample.entity,
+        position=sorted_sample.position,
+        rows=sorted_sample.rows_of_entity,
+        window=window,
+    )
+    row = np.arange(len(order))
+    first = np.maximum.accumulate(np.where(_starts_anew(sorted_sample, part, max_gap_ms), row, 0))
+    length = np.minimum(row - first + 1, window)
+
+    def windows_of(wanted: int) -> Windows:
+        last = np.flatnonzero(sorted_sample.scored & (part == wanted) & (length >= min_length))
+        return Windows(rows=sorted_sample.features, last=last, length=length[last], window=window)
+
+    return Parts(
+        training=windows_of(TRAINING),
+        validation=windows_of(VALIDATION),
+        calibration=windows_of(CALIBRATION),
+        training_rows=sorted_sample.features[part == TRAINING],
+    )
