@@ -157,7 +157,7 @@ Properties: TypeAlias = dict[
 ]
 Moment: TypeAlias = Annotated[
     Literal["earliest", "latest"] | datetime,
-    PlainValidator(_moment),
+    BeforeValidator(_moment),
     WithJsonSchema({"type": "string", "pattern": r"^(earliest|latest|\d{4}-.*)$"}),
 ]
 
@@ -379,7 +379,7 @@ class Settings(_Section):
         for name in ("properties", "producer"):
             given = getattr(self.kafka, name).get("message.max.bytes")
             if given is not None and not _at_least(given, least):
-                raise fault(
+                raise _fault(
                     ("kafka", name, "message.max.bytes"),
                     f"must be a whole number of at least {least}, so that a record of events.max_bytes fits with its"
                     " headers: raise it, or lower events.max_bytes",
@@ -403,7 +403,7 @@ class Settings(_Section):
         return copy
 
 
-def fault(place: Place, sentence: str) -> PydanticCustomError:
+def _fault(place: Place, sentence: str) -> PydanticCustomError:
     """An error of a model-wide rule at one place; `sentence` goes on after the place's name."""
     return PydanticCustomError("fault", "{sentence}", {"place": place, "sentence": sentence})
 

@@ -43,8 +43,8 @@ class Document:
 
 def read_document(text: str, *, name: str) -> Document:
     """The text's values. Raises ConfigError, which calls the text by its name, where it is not one YAML mapping."""
-    loader = _Loader(text)
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         lines = dict(_lines(node, (), ())) if node else {}
         values = loader.construct_document(node) if node else {}
@@ -54,8 +54,6 @@ def read_document(text: str, *, name: str) -> Document:
         raise ConfigError(f"{name}{line}: this is not valid YAML: {error.problem}.") from None
     except yaml.YAMLError:
         raise ConfigError(f"{name}: this is not valid YAML: it holds characters that text does not have.") from None
-    finally:
-        loader.dispose()
     if values is None:
         return Document({}, {})
     if not isinstance(values, dict):

@@ -67,8 +67,16 @@ def _sentence(fault: "ErrorDetails", origin: Callable[[Place], str | None], may_
         return f"{name} is empty{stands}: give it a value, or leave it out where it has a default."
     if kind in _PHRASES:
         shown = _shown(value) if kind not in _CONTAINERS and may_show(place) else ""
-        return f"{name} {_PHRASES[kind].format(**context)}{shown}{stands}."
+        return f"{name} {_PHRASES[kind].format(**_plain(context))}{shown}{stands}."
     return f"{name} {context.get('error') or fault['msg']}{stands}."
+
+
+def _plain(context: Mapping[str, object]) -> dict[str, object]:
+    """A bound of 1.0 reads better as 1."""
+    return {
+        name: int(value) if isinstance(value, float) and value.is_integer() else value
+        for name, value in context.items()
+    }
 
 
 def _names(place: Place) -> tuple[str, ...]:
@@ -78,12 +86,16 @@ def _names(place: Place) -> tuple[str, ...]:
 def _nearest(place: Place) -> str:
     """A remedy for a name that is no setting: the most similar one of its section, the same name elsewhere, or all."""
     known = [dotted(setting) for setting in known_settings()]
-    siblings = [dotted(setting) for setting in known_settings() if setting[:-1] == place[:-1]]
+    depth = len(place)
+    siblings = list(dict.fromkeys(dotted(near[:depth]) for near in known_settings() if near[: depth - 1] == place[:-1]))
     similar = difflib.get_close_matches(dotted(place), siblings, n=1, cutoff=0.7)
     elsewhere = [name for name in known if name.endswith(f".{place[-1]}")]
-    sections = difflib.get_close_matches(dotted(place), {name.partition(".")[0] for name in known}, n=1)
-    found = [*similar, *elsewhere, *sections]
-    return f"did you mean {found[0]}?" if found else f"there are {', '.join(siblings)}."
+    found = [*similar, *elsewhere]
+    return f"did you mean {found[0]}?" if found else f"{_among(place)} {', '.join(siblings)}."
+
+
+def _among(place: Place) -> str:
+    return f"{dotted(place[:-1])} has" if place[:-1] else "there are"
 
 
 def _shown(value: object) -> str:

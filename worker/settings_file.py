@@ -101,7 +101,6 @@ def _origins(
     path: Path | None, document: Document, variables: Mapping[tuple[str, ...], Given]
 ) -> Callable[[Place], str | None]:
     """Says where the value at a place was written."""
-
     by_variable: dict[Place, str] = {
         place: f"environment variable {given.variable}" for place, given in variables.items()
     }
