@@ -20,10 +20,11 @@ from rich.console import Console
 from schemas.dead_letter import MESSAGE_HEADER, OFFSET_HEADER, REASON_HEADER
 from schemas.settings import KafkaSettings, ModelSettings, Settings
 from worker.batch import Outgoing, OutgoingRecord, Records, TopicPartition
-from worker.decoder import EventFormat, JsonDecoder
+from worker.decoder import JsonDecoder
 from worker.detector import Detector, ExplainRule
 from worker.encoder import Encoder
 from worker.errors import ConfigError, ExitCode
+from worker.event_format import EventFormat
 from worker.file_mapping import Keys, cells_of, line_format, table_format
 from worker.files import Chunk, columns_of, read_values, stem_of
 from worker.formats import output_format, window_format

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 from schemas import captured
 from schemas.settings import EventSettings, steps_of
-from worker.decoder import EventFormat, Path
 from worker.errors import ConfigError
+from worker.event_format import EventFormat, Path, TimeUnit
 from worker.files import Cells, Columns
 from worker.formats import event_format
 
@@ -22,7 +22,7 @@ class Keys:
 
     entity: str | None = None
     timestamp: str | None = None
-    timestamp_unit: str | None = None
+    timestamp_unit: TimeUnit | None = None
 
 
 def line_format(events: EventSettings, features: Sequence[str], keys: Keys) -> EventFormat:
@@ -91,7 +91,7 @@ def _entity(columns: Columns, events: EventSettings, keys: Keys) -> Path | None:
     return None
 
 
-def _timestamp(columns: Columns, events: EventSettings, keys: Keys) -> tuple[Path | None, str]:
+def _timestamp(columns: Columns, events: EventSettings, keys: Keys) -> tuple[Path | None, TimeUnit]:
     if keys.timestamp is not None:
         path = _found(columns, keys.timestamp, "--timestamp")
         return path, _unit(columns, path, keys.timestamp_unit)
@@ -105,7 +105,7 @@ def _timestamp(columns: Columns, events: EventSettings, keys: Keys) -> tuple[Pat
     return None, "ms"
 
 
-def _unit(columns: Columns, path: Path, given: str | None) -> str:
+def _unit(columns: Columns, path: Path, given: TimeUnit | None) -> TimeUnit:
     if path[0] in columns.times:
         return "ms"
     return given or ("iso8601" if path[0] in columns.texts else "ms")

@@ -13,9 +13,10 @@ from pydantic import JsonValue
 from schemas.checkpoint import spec_of
 from schemas.manifest import Manifest
 from schemas.settings import RECORD_OVERHEAD_BYTES, EventSettings, Settings, steps_of
-from worker.decoder import DECODER_VERSION, EventFormat, Path
+from worker.decoder import DECODER_VERSION
 from worker.encoder import OutputFormat
 from worker.errors import ConfigError
+from worker.event_format import EventFormat, JsonScalar, Path
 from worker.model_store import Artifact
 
 
@@ -100,8 +101,8 @@ def spec(settings: Settings, manifest: Manifest) -> str:
             "entity": _steps(form.entity),
             "timestamp": _steps(form.timestamp),
             "timestamp_unit": form.timestamp_unit,
-            "where": {json.dumps(path): sorted(map(json.dumps, values)) for path, values in form.where.items()},
-            "required": sorted(form.required),
+            "where": {json.dumps(path): _in_order(values) for path, values in form.where.items()},
+            "required": [*sorted(form.required)],
             "max_missing": form.max_missing,
             "max_bytes": form.max_bytes,
             "tombstone": form.tombstone,
@@ -114,6 +115,10 @@ def spec(settings: Settings, manifest: Manifest) -> str:
 
 def _steps(path: Path | None) -> list[JsonValue] | None:
     return None if path is None else list(path)
+
+
+def _in_order(values: Iterable[JsonScalar]) -> list[JsonValue]:
+    return [*sorted(map(json.dumps, values))]
 
 
 def _refuse_unknown(setting: str, named: Iterable[str], known: Sequence[str]) -> None:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from schemas.manifest import QUANTILE_LEVELS, Manifest
 from schemas.settings import Settings
 from worker.batch import Bool, Events, Float32, Int64, Records, Scores, TopicPartition, Windows
-from worker.decoder import EventFormat, JsonDecoder
+from worker.decoder import JsonDecoder
 from worker.detector import Detector
+from worker.event_format import EventFormat, spelled
 from worker.formats import event_format, window_format
 from worker.windows import WindowStore
 
@@ -178,7 +179,7 @@ def _features(batches: Sequence[Records], form: EventFormat, manifest: Manifest)
     columns = [lenient.decode(batch).features for batch in batches]
     values = np.concatenate(columns) if columns else np.empty((0, len(form.features)), np.float32)
     return [
-        _feature(name, ".".join(path), values[:, place], manifest.features[place].quantiles)
+        _feature(name, spelled(path), values[:, place], manifest.features[place].quantiles)
         for place, (name, path) in enumerate(form.features)
     ]
 
