@@ -66,6 +66,8 @@ def _read(uri: str, *, pinned: bool, limits: DownloadLimits) -> bytes:
     match parts.scheme:
         case "file" if parts.netloc in ("", "localhost"):
             return _read_path(Path(url2pathname(parts.path)), limits.max_bytes)
+        case "file":
+            raise ConfigError(f"model.uri names the host {parts.netloc}; the URL of a local file begins with file:///")
         case "http" | "https" if not pinned:
             raise ConfigError("model.sha256 is required where model.uri is not a local path")
         case "http" | "https":
