@@ -4,8 +4,8 @@ It reads no file and no environment (see `worker.settings_file`). Whether featur
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, time
+from collections.abc import Mapping
+from datetime import datetime
 from functools import cache
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeAlias
@@ -14,20 +14,17 @@ from annotated_types import Ge, Gt, Le, Len
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
-    PlainValidator,
     PrivateAttr,
     ValidationInfo,
-    WithJsonSchema,
     field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from schemas.json_schema import json_schema_of
-from schemas.kafka_properties import refusal
+from schemas.setting_kinds import Alternatives, Distinct, Moment, Properties, Servers, Text, Topic
 
 Place: TypeAlias = tuple[str | int, ...]
 """Where a value stands: names of sections and keys, positions in lists."""
@@ -35,9 +32,6 @@ Place: TypeAlias = tuple[str | int, ...]
 RECORD_OVERHEAD_BYTES = 48_000
 """Room for key, headers and framing above `events.max_bytes`; with its default, within a broker's default limit."""
 
-_LATEST_TIME_S = 2**63 / 1e9  # the year 2262, where nanoseconds since 1970 end
-_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
-_SERVER = re.compile(r"(?:[A-Za-z_]+://)?(?:\[[0-9A-Fa-f:.%]+\]|[^\s:,/\[\]]+)(?::(\d{1,5}))?")
 _REMOTE = re.compile(r"(?!file://)[A-Za-z][A-Za-z0-9+.-]*://")
 _STEP = re.compile(r"(?:[^.\\]|\\[.\\])+")
 _PATH = re.compile(rf"{_STEP.pattern}(?:\.{_STEP.pattern})*")
@@ -58,108 +52,7 @@ def _path(path: str) -> str:
     return path
 
 
-def _distinct(items: Sequence[str]) -> Sequence[str]:
-    twice = next((item for place, item in enumerate(items) if item in items[:place]), None)
-    if twice is not None:
-        raise ValueError(f"names {twice!r} twice")
-    return items
-
-
-def _topic(name: str) -> str:
-    if not _TOPIC.fullmatch(name) or name in {".", ".."}:
-        raise ValueError("must be a topic's name: up to 249 letters, digits, dots, underscores and hyphens")
-    return name
-
-
-def _servers(servers: str) -> str:
-    for server in servers.split(","):
-        match = _SERVER.fullmatch(server.strip())
-        if not match or not 0 < int(match[1] or 1) <= 65_535:
-            raise ValueError("must be brokers as host:port, several with commas between them")
-    return servers
-
-
-def _allowed_property(name: str) -> str:
-    reason = refusal(name)
-    if reason:
-        raise ValueError(f"may not be set: {reason}")
-    return name
-
-
-def _property_value(value: object) -> str | int | float | bool:
-    if isinstance(value, str | int | float):  # a bool is an int
-        return value
-    raise ValueError("must be text, a number, true or false")
-
-
-def _alternatives(value: object) -> object:
-    return value if isinstance(value, list) else [value]
-
-
-def _scalar(value: object) -> str | int | float | bool | None:
-    if value is None or isinstance(value, str | int | float):  # a bool is an int
-        return value
-    raise ValueError("must be text, a number, true, false or null, or a list of them")
-
-
-def _moment(value: object) -> Literal["earliest", "latest"] | datetime:
-    if value == "earliest":
-        return "earliest"
-    if value == "latest":
-        return "latest"
-    moment = _time(value)
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    if not 0 <= moment.timestamp() < _LATEST_TIME_S:
-        raise ValueError("must lie between 1970 and 2262")
-    return moment.astimezone(UTC)
-
-
-def _time(value: object) -> datetime:
-    """Some readers of YAML make a time of what looks like one, others leave it text."""
-    if isinstance(value, datetime):
-        return value
-    if isinstance(value, date):
-        return datetime.combine(value, time(), tzinfo=UTC)
-    try:
-        return datetime.fromisoformat(value if isinstance(value, str) else "")
-    except ValueError:
-        raise ValueError("must be earliest, latest or a time such as 2026-01-31T12:00:00Z") from None
-
-
-Text: TypeAlias = Annotated[str, Len(min_length=1)]
 Path: TypeAlias = Annotated[Text, AfterValidator(_path)]
-Topic: TypeAlias = Annotated[Text, AfterValidator(_topic)]
-Scalar: TypeAlias = Annotated[
-    str | int | float | bool | None,
-    PlainValidator(_scalar),
-    WithJsonSchema({"type": ["string", "number", "boolean", "null"]}),
-]
-Alternatives: TypeAlias = Annotated[
-    list[Scalar],
-    Len(min_length=1),
-    BeforeValidator(_alternatives),
-    WithJsonSchema(
-        {
-            "type": ["string", "number", "boolean", "null", "array"],
-            "items": {"type": ["string", "number", "boolean", "null"]},
-            "minItems": 1,
-        }
-    ),
-]
-Properties: TypeAlias = dict[
-    Annotated[Text, AfterValidator(_allowed_property)],
-    Annotated[
-        str | int | float | bool,
-        PlainValidator(_property_value),
-        WithJsonSchema({"type": ["string", "number", "boolean"]}),
-    ],
-]
-Moment: TypeAlias = Annotated[
-    Literal["earliest", "latest"] | datetime,
-    BeforeValidator(_moment),
-    WithJsonSchema({"type": "string", "pattern": r"^(earliest|latest|\d{4}-.*)$"}),
-]
 
 
 class _Section(BaseModel):
@@ -194,13 +87,9 @@ class ModelSettings(_Section):
 class KafkaSettings(_Section):
     """Brokers, group and topics; and librdkafka properties."""
 
-    bootstrap_servers: Annotated[Text, AfterValidator(_servers)] = Field(
-        description="Brokers to ask first, host:port, separated by commas."
-    )
+    bootstrap_servers: Servers = Field(description="Brokers to ask first, host:port, separated by commas.")
     group_id: Text = Field(description="The consumer group; all workers of one job share it.")
-    input_topics: Annotated[list[Topic], Len(min_length=1), AfterValidator(_distinct)] = Field(
-        description="Topics with the events."
-    )
+    input_topics: Annotated[list[Topic], Len(min_length=1), Distinct] = Field(description="Topics with the events.")
     output_topic: Topic = Field(description="The topic for scores.")
     dead_letter_topic: Topic = Field(description="The topic for records that cannot be scored.")
     transactional_id: Text | None = Field(
@@ -260,18 +149,16 @@ class EventSettings(_Section):
     where: dict[Path, Alternatives] = Field(
         default={}, description="Path to a value or a list of values; other events are skipped and counted."
     )
-    passthrough: Annotated[list[Path], AfterValidator(_distinct)] = Field(
+    passthrough: Annotated[list[Path], Distinct] = Field(
         default=[], description="Paths copied into the score's `context`."
     )
-    forward_headers: Annotated[list[Text], AfterValidator(_distinct)] = Field(
+    forward_headers: Annotated[list[Text], Distinct] = Field(
         default=[], description="Names of record headers copied to the score's record."
     )
     tombstone: Literal["dead-letter", "skip"] = Field(
         default="dead-letter", description="What becomes of a record whose value is null."
     )
-    required: Annotated[list[Text], AfterValidator(_distinct)] = Field(
-        default=[], description="Features that may not be missing."
-    )
+    required: Annotated[list[Text], Distinct] = Field(default=[], description="Features that may not be missing.")
     max_missing: Annotated[float, Ge(0), Le(1)] = Field(
         default=0.5, description="The largest share of features that may be missing."
     )

@@ -62,7 +62,7 @@ def value_of(text: str, schema: Mapping[str, Any]) -> object:
     if "string" in kinds:
         return text
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=_not_json)
     except ValueError:
         return text
 
@@ -74,6 +74,10 @@ def kinds_of(schema: Mapping[str, Any]) -> set[str]:
 
 def _apart(place: tuple[str, ...], value: object) -> dict[tuple[str, ...], object]:
     return {(*place, name): inner for name, inner in value.items()} if isinstance(value, dict) else {place: value}
+
+
+def _not_json(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _unknown(name: str, known: list[str]) -> str:

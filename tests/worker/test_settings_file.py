@@ -126,6 +126,11 @@ def test_a_fault_tells_setting_place_and_remedy(complaint: Callable[..., str]) -
     )
 
 
+def test_what_only_looks_like_json_is_refused(complaint: Callable[..., str]) -> None:
+    assert "alert.threshold must be a number" in complaint(ANOMALY_WORKER_ALERT__THRESHOLD="NaN")
+    assert "events.where must be a mapping" in complaint(ANOMALY_WORKER_EVENTS__WHERE='{"a": Infinity}')
+
+
 def test_every_fault_has_its_line(complaint: Callable[..., str]) -> None:
     assert complaint("batch: {max_events: yes}\nbacth: 1\nlog: [text]\n").splitlines() == [
         'batch.max_events must be a whole number, not "yes" (worker.yaml, line 9).',
