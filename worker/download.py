@@ -9,7 +9,7 @@ from urllib import request
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
-from worker.errors import ArtifactError
+from worker.errors import ArtifactError, clause
 
 PIECE_BYTES = 1 << 18
 
@@ -34,15 +34,17 @@ def download(url: str, limits: DownloadLimits) -> bytes:
             return b"".join(_pieces(response, limits, shown))
     except HTTPError as error:
         error.close()
-        raise ArtifactError(f"downloading {shown} failed: the server answered {error.code} {error.reason}") from error
+        raise ArtifactError(
+            f"downloading {shown} failed: the server answered {error.code} {clause(error.reason)}"
+        ) from error
     except TimeoutError as error:
         raise _stalled(shown, limits) from error
     except URLError as error:
         if isinstance(error.reason, TimeoutError):
             raise _stalled(shown, limits) from error
-        raise ArtifactError(f"downloading {shown} failed: {error.reason}") from error
+        raise ArtifactError(f"downloading {shown} failed: {clause(error.reason)}") from error
     except (HTTPException, OSError, ValueError) as error:
-        raise ArtifactError(f"downloading {shown} failed: {error or type(error).__name__}") from error
+        raise ArtifactError(f"downloading {shown} failed: {clause(error) or type(error).__name__}") from error
 
 
 def _pieces(response: HTTPResponse, limits: DownloadLimits, shown: str) -> Iterator[bytes]:
