@@ -1,0 +1,169 @@
+"""Which provider is chosen, and what ONNX Runtime is made to do on it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from schemas.artifact import P_VALUE, SCORE, WINDOW
+from tests.artifacts import artifact_model, golden_inputs
+from worker.errors import ArtifactError, ConfigError, ExitCode, InferenceError
+from worker.gpu import missing_gpu
+from worker.graph_pruning import pruned
+from worker.network import Network
+from worker.runtime import NAMES, Provider, Runtime, _providers, _Session, choose, cpu_sizes, gpu_sizes
+
+needs_no_gpu = pytest.mark.skipif(missing_gpu() is None, reason="this machine has a GPU")
+
+
+def nothing_against(provider: Provider) -> None:
+    return None
+
+
+def no_driver(provider: Provider) -> str | None:
+    return None if provider == "cpu" else "there is no driver"
+
+
+def test_auto_takes_cuda_where_it_is_usable() -> None:
+    assert choose("auto", unusable=nothing_against).provider == "cuda"
+
+
+def test_auto_takes_the_cpu_otherwise_and_says_why() -> None:
+    choice = choose("auto", unusable=no_driver)
+    assert (choice.provider, choice.reason) == ("cpu", "there is no driver")
+
+
+@pytest.mark.parametrize("wanted", ["cpu", "cuda", "tensorrt"])
+def test_a_provider_that_is_asked_for_is_taken(wanted: Provider) -> None:
+    assert choose(wanted, unusable=nothing_against).provider == wanted
+
+
+@pytest.mark.parametrize("wanted", ["cuda", "tensorrt"])
+def test_a_provider_that_is_asked_for_and_cannot_be_used_is_refused(wanted: Provider) -> None:
+    with pytest.raises(ConfigError, match=f"inference.provider is {wanted}, but there is no driver") as caught:
+        choose(wanted, unusable=no_driver)
+    assert caught.value.exit_code == ExitCode.WRONG_USE
+
+
+@needs_no_gpu
+def test_a_machine_without_a_gpu_runs_on_the_cpu_and_refuses_cuda() -> None:
+    runtime = Runtime("auto", threads=1)
+    assert runtime.provider == "cpu"
+    assert "NVIDIA driver" in runtime.reason or "without GPU support" in runtime.reason
+    for wanted in ("cuda", "tensorrt"):
+        with pytest.raises(ConfigError, match=f"inference.provider is {wanted}, but"):
+            Runtime(wanted, threads=1)
+
+
+@needs_no_gpu
+def test_nothing_is_written_to_the_terminal_while_a_provider_is_chosen() -> None:
+    program = "from worker.runtime import Runtime; print(Runtime('auto', threads=1).provider)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("cpu\n", "")
+
+
+def test_the_runtime_is_not_loaded_before_it_is_used() -> None:
+    program = "import sys, worker.detector; sys.exit('onnxruntime' in sys.modules or 'torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_standard_error_works_after_the_runtime_was_loaded() -> None:
+    program = (
+        "import sys; from worker.runtime import Runtime; Runtime('cpu', threads=1); print('here', file=sys.stderr)"
+    )
+    program += "; from worker.runtime import _onnxruntime; _onnxruntime(); print('still', file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stderr == "here\nstill\n"
+
+
+@pytest.mark.parametrize("row_values", [1, 2, 8, 256, 608, 8192, 8193, 1 << 17, 1 << 22])
+def test_cpu_calls_hold_whole_vectors_and_stay_in_the_cache(row_values: int) -> None:
+    sizes = cpu_sizes(row_values)
+    assert list(sizes) == sorted(sizes)
+    assert len(sizes) == 1 or all(size % 16 == 0 for size in sizes)
+    assert sizes[-1] == 1 or sizes[-1] * row_values * 4 <= 512 * 1024
+
+
+def test_gpu_calls_are_few_in_number_and_bounded_in_size() -> None:
+    assert gpu_sizes(256) == (64, 512, 4096)
+    assert gpu_sizes(1 << 14) == (64, 512)
+    assert gpu_sizes(1 << 20) == (16,)
+    assert gpu_sizes(1 << 22) == (4,)
+
+
+def test_a_gpu_computes_in_full_precision_and_takes_memory_as_it_needs_it() -> None:
+    cuda, cpu = _providers("cuda")
+    assert cpu == NAMES["cpu"]
+    assert cuda == (
+        NAMES["cuda"],
+        {"arena_extend_strategy": "kSameAsRequested", "cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"},
+    )
+
+
+def test_tensorrt_keeps_its_engines_under_the_users_cache_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (name, options), cuda, cpu = _providers("tensorrt")
+    assert (name, cuda[0], cpu) == (NAMES["tensorrt"], NAMES["cuda"], NAMES["cpu"])
+    assert options["trt_engine_cache_path"] == str(tmp_path / "anomaly-worker" / "tensorrt")
+    assert (tmp_path / "anomaly-worker" / "tensorrt").is_dir()
+
+
+def fragile_model() -> onnx.ModelProto:
+    """Gathers by the first number of each window, which must be 0 or 1."""
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceMax", ["window", "axes"], ["largest"], keepdims=0),
+            helper.make_node("Cast", ["largest"], ["place"], to=TensorProto.INT64),
+            helper.make_node("Gather", ["table", "place"], ["score"]),
+        ],
+        "fragile",
+        [value("window", TensorProto.FLOAT, ["batch", 2, 1])],
+        [value("score", TensorProto.FLOAT, ["batch"])],
+        [
+            helper.make_tensor("table", TensorProto.FLOAT, [2], [5.0, 6.0]),
+            helper.make_tensor("axes", TensorProto.INT64, [2], [1, 2]),
+        ],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+def test_the_runtimes_own_failure_is_an_inference_error_in_one_line() -> None:
+    network = Runtime("cpu", threads=1).network(fragile_model(), (SCORE,), row_values=2)
+    fine = np.float32([[[0], [1]], [[0], [0]]])
+    np.testing.assert_array_equal(network.compute({WINDOW: fine})[SCORE], np.float32([6, 5]))
+    with pytest.raises(
+        InferenceError, match=r"the cpu provider failed on a single window: .*out of data bounds"
+    ) as caught:
+        network.compute({WINDOW: np.concatenate([fine, np.float32([[[7], [0]]])])})
+    assert "\n" not in str(caught.value)
+
+
+def test_a_graph_that_the_runtime_refuses_is_an_artifact_error() -> None:
+    model = fragile_model()
+    model.graph.node[2].op_type = "Gatherer"
+    with pytest.raises(ArtifactError, match=r"the model cannot be run on the cpu provider: .*Gatherer"):
+        Runtime("cpu", threads=1).network(model, (SCORE,), row_values=2)
+
+
+@pytest.mark.parametrize("rows", [1, 5, 64, 70])
+def test_sessions_of_fixed_shapes_compute_the_same(rows: int) -> None:
+    """As on a GPU, but on the CPU, which all machines have."""
+    model = artifact_model(window=8, with_elapsed=True, entities=("a", "b"))
+    inputs = golden_inputs(rows, 8, 0.0, 1.0, 2, 2, with_elapsed=True)
+    free = Runtime("cpu", threads=1).network(model, (SCORE, P_VALUE), row_values=16)
+    file = pruned(model, (SCORE, P_VALUE)).SerializeToString()
+    fixed = Network(
+        {size: _Session(file, "cpu", size) for size in (16, 64)},
+        inputs=free.inputs,
+        outputs=free.outputs,
+        provider="cpu",
+    )
+    for name, output in fixed.compute(inputs).items():
+        np.testing.assert_array_equal(output, free.compute(inputs)[name])
