@@ -1,0 +1,138 @@
+"""What is said of a model and a sample of events, from numbers made up here."""
+
+from dataclasses import replace
+
+import pytest
+
+from schemas.manifest import Manifest
+from tests.artifacts import artifact_model, manifest_of
+from tests.least_settings import least_settings
+from worker.batch import TopicPartition
+from worker.finding import Finding
+from worker.log_slice import Slice
+from worker.sample_findings import estimate, sample_findings
+from worker.sample_survey import FeatureFacts, PartitionFacts, SampleFacts, estimated_kinds, fields_of
+
+SETTINGS = least_settings()
+PLACE = TopicPartition("events", 0)
+LOGS = [Slice(PLACE, 0, 100_000)]
+FEATURE = FeatureFacts("x", "x", missing=0.0, median=1.0, training_median=1.0, outside=0.002)
+
+
+@pytest.fixture(scope="module")
+def manifest() -> Manifest:
+    return manifest_of(artifact_model(features=("x", "y"), window=32, alarm_rate=0.001))
+
+
+def sample(**about: object) -> SampleFacts:
+    facts = SampleFacts(
+        records=2000,
+        valid=2000,
+        skipped=0,
+        refused={},
+        refusals={},
+        fields=("x", "y"),
+        features=[FEATURE, replace(FEATURE, name="y", path="y")],
+        partitions=[PartitionFacts(partition=PLACE, events=2000, entities=10, per_day=86_400.0)],
+        entities=10,
+        name_bytes=8.0,
+        in_several=[],
+        scored=1900,
+        above=2,
+        refill_s_per_record=1e-5,
+    )
+    return replace(facts, **about)
+
+
+def only(found: list[Finding]) -> Finding:
+    assert len(found) == 1, found
+    return found[0]
+
+
+def test_a_sample_like_the_training_data_needs_no_change(manifest: Manifest) -> None:
+    assert sample_findings(SETTINGS, manifest, sample(), LOGS) == []
+
+
+def test_an_empty_topic_is_told(manifest: Manifest) -> None:
+    assert "are empty" in only(sample_findings(SETTINGS, manifest, sample(records=0), LOGS)).sentence
+
+
+@pytest.mark.parametrize(("count", "level"), [(2, "advice"), (500, "problem")])
+def test_refused_events_are_told_with_their_reason_and_a_remedy(manifest: Manifest, count: int, level: str) -> None:
+    about = {"refused": {"no_entity": count}, "refusals": {"no_entity": "key is null"}}
+    found = only(sample_findings(SETTINGS, manifest, sample(**about), LOGS))
+    assert found.level == level
+    assert "as no_entity, for instance: key is null" in found.sentence
+    assert "events.entity" in found.remedy
+
+
+def test_where_that_skips_everything_is_told(manifest: Manifest) -> None:
+    found = sample_findings(SETTINGS, manifest, sample(valid=0, skipped=2000, scored=0, above=0), LOGS)
+    assert "events.where skips every event" in only(found).sentence
+
+
+def test_a_missing_feature_is_told_with_the_field_that_is_spelled_alike(manifest: Manifest) -> None:
+    missing = replace(FEATURE, name="cpu_load", path="cpu_load", missing=1.0, median=None, outside=None)
+    about = {"features": [missing], "fields": ("host", "metrics.cpuLoad", "metrics.mem")}
+    found = only(sample_findings(SETTINGS, manifest, sample(**about), LOGS))
+    assert found.remedy == "set events.features: {cpu_load: metrics.cpuLoad}"
+
+
+@pytest.mark.parametrize(("outside", "level"), [(0.05, "advice"), (0.9, "problem")])
+def test_values_beyond_the_training_data_are_told(manifest: Manifest, outside: float, level: str) -> None:
+    feature = replace(FEATURE, outside=outside, median=100.0)
+    found = only(sample_findings(SETTINGS, manifest, sample(features=[feature]), LOGS))
+    assert found.level == level
+    assert "median 100, in training 1" in found.sentence
+
+
+def test_entities_in_several_partitions_are_told_with_how_to_repartition(manifest: Manifest) -> None:
+    about = {"in_several": [("omi-1", [PLACE, TopicPartition("events", 1)])]}
+    found = only(sample_findings(SETTINGS, manifest, sample(**about), LOGS))
+    assert "'omi-1'" in found.sentence
+    assert "record key" in found.remedy
+
+
+def test_a_lookback_too_short_for_a_window_is_told_with_one_that_is_not(manifest: Manifest) -> None:
+    many = PartitionFacts(partition=PLACE, events=2000, entities=1000, per_day=86_400.0)
+    settings = SETTINGS.model_copy(update={"lookback_offsets": 10_000})
+    found = only(sample_findings(settings, manifest, sample(partitions=[many]), LOGS))
+    assert "about 10 rows an entity" in found.sentence
+    assert found.remedy == "raise lookback_offsets to 64,000"
+
+
+def test_a_retention_too_short_for_a_window_is_told(manifest: Manifest) -> None:
+    many = PartitionFacts(partition=PLACE, events=2000, entities=1000, per_day=86_400.0)
+    old, young = [Slice(PLACE, 90_000, 100_000)], [Slice(PLACE, 0, 10_000)]
+    assert "retention" in only(sample_findings(SETTINGS, manifest, sample(partitions=[many]), old)).remedy
+    assert sample_findings(SETTINGS, manifest, sample(partitions=[many]), young) == []
+
+
+def test_ten_times_the_promised_alarms_are_told(manifest: Manifest) -> None:
+    found = only(sample_findings(SETTINGS, manifest, sample(above=100), LOGS))
+    assert "100 of 1,900 windows" in found.sentence
+    assert sample_findings(SETTINGS, manifest, sample(above=4), LOGS) == []
+
+
+def test_too_few_long_windows_ask_for_a_larger_sample(manifest: Manifest) -> None:
+    found = only(sample_findings(SETTINGS, manifest, sample(scored=3, above=0), LOGS))
+    assert (found.level, found.remedy) == ("advice", "use --sample 4000")
+
+
+def test_estimates_follow_from_the_sample(manifest: Manifest) -> None:
+    seen = estimate(SETTINGS, manifest, sample(scored=2000, above=4), LOGS)
+    assert seen.alarms_a_day == pytest.approx(172.8)
+    assert seen.promised_alarms_a_day == pytest.approx(86.4)
+    assert seen.rows_an_entity == pytest.approx(10_000)
+    assert seen.memory_bytes == round(10 * 32 * 16 * 1.1 + 10 * 208)
+    assert seen.refill_s == pytest.approx(320e-5)
+
+
+def test_unseen_entities_are_estimated_from_those_seen_once() -> None:
+    assert estimated_kinds({"a": 5, "b": 4}) == 2
+    assert estimated_kinds({str(place): 1 for place in range(10)}) == 10 + 45
+    assert estimated_kinds({}) == 0
+
+
+def test_fields_are_listed_as_paths() -> None:
+    assert fields_of([b'{"a":{"b":1,"c":{"d":2}},"e":[1]}', b"{", None, b"7"]) == ("a.b", "a.c.d", "e")
