@@ -68,12 +68,15 @@ def pca(train: Mapping[str, Float32], test: Mapping[str, Float32], setting: Sett
     scale = Scale.of(np.concatenate([_fitted(rows, setting) for rows in train.values()]))
     windows = np.concatenate([_windows(scale(_fitted(rows, setting)), setting.window) for rows in train.values()])
     centre = windows.mean(axis=0)
-    _, axes = np.linalg.eigh(np.cov(windows, rowvar=False))
-    components = axes[:, -setting.bottleneck :]  # (window * feature, component): eigh sorts ascending
+    windows -= centre
+    _, axes = np.linalg.eigh((windows.T @ windows).astype(np.float64))
+    components = axes[:, -setting.bottleneck :].astype(
+        np.float32
+    )  # (window * feature, component): eigh sorts ascending
 
     def residual(rows: Float32) -> Float64:
         centred = _windows(scale(rows), setting.window) - centre
-        left = centred - centred @ components @ components.T
+        left = centred - (centred @ components) @ components.T
         filling = np.full(setting.window - 1, np.nan)
         return np.concatenate([filling, np.square(left).mean(axis=1)])
 
@@ -102,9 +105,11 @@ def _calibrated(
     return Calibrated(name, {server: detector(rows) / threshold for server, rows in test.items()})
 
 
-def _windows(rows: Float64, window: int) -> Float64:
-    """(n - window + 1, window * feature)."""
-    return sliding_window_view(rows, window, axis=0).swapaxes(1, 2).reshape(len(rows) - window + 1, -1)
+def _windows(rows: Float64, window: int) -> Float32:
+    """(n - window + 1, window * feature), in the precision of the data: there are many."""
+    return (
+        sliding_window_view(rows.astype(np.float32), window, axis=0).swapaxes(1, 2).reshape(len(rows) - window + 1, -1)
+    )
 
 
 def _fitted(rows: Float32, setting: Setting) -> Float32:

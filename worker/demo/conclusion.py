@@ -73,7 +73,7 @@ def conclude(
     title = (
         f"{len(machines.servers)} servers, {verdict.server_days / len(machines.servers):.0f} days, "
         f"{machines.test_events:,} events: {verdict.incidents_found} of {len(verdict.found)} incidents found, "
-        f"{verdict.false_episodes_a_day:.2f} false alarms a server and day"
+        f"{verdict.false_episodes_a_day:.2f} false alarm episodes a server and day"
     )
     pictures = Pictures(output / "report.png", output / "report.html")
     write_png(pictures.png, judged, machines, story, title=title)

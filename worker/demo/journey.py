@@ -25,8 +25,8 @@ from worker.errors import ConfigError, WorkerError
 EVENTS_PER_S = 2600.0
 """15 days of six servers in ten seconds: fast enough not to bore, slow enough to watch."""
 
-WINDOW = 16  # 80 minutes: shorter than most incidents' effects, longer than a hiccup
-ALARM_RATE = 0.005  # 1.4 events a server and day, in bursts: what an operator may be asked to look at
+ALARM_RATE = 0.005
+"""1.4 of the 288 events a server and day, mostly in runs: what a person on call may be asked to look at."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments(argv)
     console = terminal()
     try:
-        with _terminable():
+        with terminable():
             _demo(console, output=arguments.output, events_per_s=arguments.events_per_second)
     except WorkerError as error:
         print(f"anomaly-worker demo: {error}", file=sys.stderr)  # noqa: T201 - the command's one sentence
@@ -55,8 +55,8 @@ def train(console: Console, root: Path, model: Path) -> None:
     """Train one autoencoder on the six servers and show what became of it."""
     data, output = "examples/machines/train/*.csv.gz", str(model.relative_to(root))
     columns = ["--entity", ENTITY_COLUMN, "--timestamp", TIME_COLUMN]
-    knobs = ["--window", str(WINDOW), "--alarm-rate", str(ALARM_RATE)]
-    run(console, ["anomaly-export", "train", "--data", data, *columns, *knobs, "--output", output], folder=root)
+    rate = ["--alarm-rate", str(ALARM_RATE)]
+    run(console, ["anomaly-export", "train", "--data", data, *columns, *rate, "--output", output], folder=root)
     run(console, ["anomaly-export", "inspect", output], folder=root)
 
 
@@ -157,7 +157,7 @@ def _needs_matplotlib() -> None:
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
+def terminable() -> Iterator[None]:
     """SIGTERM ends the block as Ctrl-C does, so that its processes are stopped."""
 
     def interrupt(number: int, frame: FrameType | None) -> NoReturn:

@@ -1,0 +1,75 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import worker.demo.machines
+from worker.demo.configuration import AT_LEAST_ONCE, EXACTLY_ONCE, worker_yaml
+from worker.demo.journey import main
+from worker.errors import ExitCode
+from worker.settings_file import load_settings
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMAND = [str(Path(sys.executable).with_name("anomaly-worker")), "demo", "--events-per-second", "100000"]
+
+
+@pytest.mark.parametrize("delivery", [AT_LEAST_ONCE, EXACTLY_ONCE])
+def test_the_settings_that_the_demo_writes_are_settings_of_a_worker(tmp_path: Path, delivery: str) -> None:
+    config = tmp_path / "worker.yaml"
+    config.write_text(worker_yaml(model="m.onnx", bootstrap="127.0.0.1:1", delivery=delivery, http_port=0))
+    settings = load_settings(config, environ={})
+    assert settings.delivery == delivery
+    assert settings.events.entity == "server"
+
+
+def test_without_the_example_files_one_sentence_says_where_they_are(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(worker.demo.machines, "__file__", str(tmp_path / "a" / "b" / "machines.py"))
+    assert main([]) == ExitCode.WRONG_USE
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_output_outside_the_checkout_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--output", str(tmp_path)]) == ExitCode.WRONG_USE
+    assert "--output" in capsys.readouterr().err
+
+
+def test_the_demo_goes_from_training_to_a_picture_and_shows_every_command() -> None:
+    output = ROOT / "build" / "demo-test"
+    done = subprocess.run(
+        [*COMMAND, "--output", str(output)], cwd=ROOT, capture_output=True, text=True, timeout=200, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for command in ("anomaly-export train", "anomaly-export inspect", "anomaly-worker run", "anomaly-worker capture"):
+        assert f"$ {command}" in done.stdout
+    assert "25,920 of 25,920 events scored; SIGTERM ended the worker: exit code 0." in done.stdout
+    assert (output / "report.png").read_bytes().startswith(b"\x89PNG")
+    assert "</html>" in (output / "report.html").read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_demo_leaves_nothing_running(number: signal.Signals) -> None:
+    demo = subprocess.Popen(
+        [*COMMAND, "--output", str(ROOT / "build" / "demo-test-interrupted")],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,  # a process group of its own, to look for what is left of it
+    )
+    assert demo.stdout is not None
+    for text in demo.stdout:
+        if "$ anomaly-export train" in text:
+            break
+    time.sleep(1)
+    demo.send_signal(number)
+    said, _ = demo.communicate(timeout=60)
+    assert demo.returncode == 128 + signal.SIGINT
+    assert "Nothing is left running." in said
+    with pytest.raises(ProcessLookupError):
+        os.killpg(demo.pid, 0)

@@ -1,0 +1,117 @@
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from worker.demo.baselines import Calibrated
+from worker.demo.detection import Detection, by_baseline, trades
+from worker.demo.machines import Incident, Machines, Rows, epoch_ms
+from worker.demo.page import Report, page
+from worker.demo.picture import scores_svg, write_png
+from worker.demo.scoreboard import Contribution, Scored
+from worker.demo.story import Told
+
+START_MS = epoch_ms("2026-02-01T00:00:00Z")
+STEP_MS = 300_000
+EVENTS = 600
+CAUSE = Contribution("cpu", 1, 0.9, 0.1)
+
+
+def two_servers() -> Machines:
+    time_ms = START_MS + np.arange(EVENTS) * STEP_MS
+    rows = Rows(time=[""] * EVENTS, time_ms=time_ms, values=np.zeros((EVENTS, 1), np.float32))
+    incidents = (
+        Incident("a", int(time_ms[100]), int(time_ms[120]), ("cpu",)),
+        Incident("b", int(time_ms[300]), int(time_ms[310]), ("cpu",)),
+    )
+    return Machines((), ("cpu",), train={}, test={"a": rows, "b": rows}, incidents=incidents)
+
+
+@pytest.fixture
+def machines() -> Machines:
+    return two_servers()
+
+
+def detection(machines: Machines, name: str = "detector") -> Detection:
+    """Finds the incident of server a and misses that of b."""
+    score = np.full(EVENTS, 0.2)
+    score[:15] = np.nan
+    found = score.copy()
+    found[105:130] = 2.0
+    return by_baseline(Calibrated(name, {"a": found, "b": score}), machines)
+
+
+def report(machines: Machines) -> Report:
+    detections = [detection(machines, name) for name in ("autoencoder", "PCA", "<z>")]
+    peak = Scored("id", "a", START_MS, 2.0, is_anomaly=True, warming=False, contributions=[CAUSE])
+    told = [Told(found, peak) for found in detections[0].verdict.found]
+    return Report(
+        title="A & B", run="ran", detections=detections, machines=machines, told=told, story=told, next_commands="a > b"
+    )
+
+
+class Tags(HTMLParser):
+    """Collects what a browser would fetch, and whether tags are closed in order."""
+
+    VOID = frozenset({"meta", "br"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.addresses: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in self.VOID:
+            self.open.append(tag)
+        self.addresses += [value or "" for name, value in attrs if name in {"src", "href", "xlink:href", "srcset"}]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_and_fetches_nothing(machines: Machines) -> None:
+    text = page(report(machines))
+    tags = Tags()
+    tags.feed(text)
+    assert tags.open == []
+    assert all(address.startswith("#") for address in tags.addresses)
+    assert "@import" not in text
+    assert not re.search(r"url\((?!#)", text)
+
+
+def test_the_page_tells_found_and_missed_and_escapes_names(machines: Machines) -> None:
+    text = page(report(machines))
+    assert "A &amp; B" in text
+    assert "&lt;z&gt;" in text
+    assert "found after 25 min" in text
+    assert ">missed<" in text
+    assert "1 of 2" in text
+
+
+def test_every_colour_of_the_drawings_is_one_that_the_page_defines_for_light_and_dark(machines: Machines) -> None:
+    text = page(report(machines))
+    used = set(re.findall(r"var\((--[a-z-]+)\)", text))
+    light, dark = text.split("prefers-color-scheme: dark", 1)
+    for name in used:
+        assert f"{name}: #" in light
+        assert f"{name}: #" in dark
+    drawings = text[text.index("<svg") : text.rindex("</svg>")]
+    assert not re.search(r"#[0-9a-f]{6}\b(?!\")", re.sub(r'(id|xlink:href|clip-path)="[^"]*"', "", drawings))
+
+
+def test_the_same_scores_give_the_same_drawing(machines: Machines) -> None:
+    assert scores_svg(detection(machines), machines, []) == scores_svg(detection(machines), machines, [])
+
+
+def test_the_picture_is_a_png(machines: Machines, tmp_path: Path) -> None:
+    path = tmp_path / "report.png"
+    whole = report(machines)
+    write_png(path, whole.detections, machines, whole.story, title="title")
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_higher_threshold_finds_no_more_incidents(machines: Machines) -> None:
+    found = [trade.incidents_found for trade in trades(detection(machines), machines, [0.1, 1.0, 3.0])]
+    assert found == [2, 1, 0]
