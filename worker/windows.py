@@ -535,7 +535,7 @@ class WindowStore:
         """The oldest offset that each touched entity needs from now on; all columns (u,)."""
         start, place, known_from = line.start[last], line.place[last], line.known_from[last]
         oldest = line.offsets[start]
-        marked = self._missing_before[partition] > line.offsets[place] - self._lookback + 1
+        marked = self._may_miss_rows(partition, line.offsets[place])
         if marked.any():
             # A replay must also see that a short window was cut: else it would take the window to miss rows.
             cut_before = (start == known_from) & (line.rows[known_from - 1] == _CUT)
@@ -543,6 +543,10 @@ class WindowStore:
             cut_now = (start > known_from) & (place - start + 1 < self._window)
             oldest = np.where(marked & cut_now, line.offsets[start - 1], oldest)
         return oldest
+
+    def _may_miss_rows(self, partition: Int64, offset: Int64) -> Bool:
+        """Whether the lookback from these offsets reaches rows that the log may no longer have."""
+        return np.maximum(0, offset - self._lookback + 1) < self._missing_before[partition]
 
     def _windows(self, runs: _Runs, line: _Line, event_time: Int64, partition: Int64, offset: Int64) -> Windows:
         place, known_from, start = (
@@ -553,14 +557,13 @@ class WindowStore:
         length = place - start + 1
         rows = self._rows_of_windows(line, place, known_from, start)
         digests = np.cumsum(_splitmix64(line.offsets))
-        reaches_gap = offset - self._lookback + 1 < self._missing_before[partition]
         nothing_before = (start == known_from) & (line.rows[known_from - 1] == _UNKNOWN)
         return Windows(
             values=self._rows.features.take(rows, axis=0, mode="clip"),
             elapsed=self._elapsed(rows, event_time),
             length=length,
             first_offset=line.offsets[start],
-            truncated=nothing_before & reaches_gap & (length < self._window),
+            truncated=nothing_before & (length < self._window) & self._may_miss_rows(partition, offset),
             digest=digests[place] - digests[start - 1],
         )
 
