@@ -9,7 +9,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import numpy as np
@@ -28,7 +28,8 @@ LONGEST_ENTITY_BYTES = 512
 ERRORS = "__streams.errors"
 UNITS_A_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 FIRST_MS = 0
-LAST_MS = int(datetime(2262, 1, 1, tzinfo=UTC).timestamp() * 1000)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LAST_MS = (datetime(2262, 1, 1, tzinfo=UTC) - EPOCH) // timedelta(milliseconds=1)
 CRASH = "crash"
 
 
@@ -41,6 +42,7 @@ class Valid(NamedTuple):
     entity: str
     event_time: int
     features: tuple[float, ...]
+    context: dict[str, object]
 
 
 class Dead(NamedTuple):
@@ -97,7 +99,7 @@ def _validate(record: LogRecord, events: EventSettings, features: Sequence[str])
         raise _Skip
     entity = _entity(event, record.key, events.entity)
     event_time = _event_time(event, record.timestamp, events.timestamp, events.timestamp_unit)
-    return Valid(entity, event_time, _features(event, events, features))
+    return Valid(entity, event_time, _features(event, events, features), _context(event, events.passthrough))
 
 
 def _parse(value: bytes) -> object:
@@ -196,9 +198,11 @@ def _milliseconds(found: object, unit: str) -> int:
         if not isinstance(found, str):
             raise ValueError("not a string")
         moment = datetime.fromisoformat(found)
-        return math.floor((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+        return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - EPOCH) // timedelta(milliseconds=1)
     if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
         raise ValueError("not a number")
+    if unit == "s" and isinstance(found, float):
+        found, unit = round(found * 1e6), "us"  # else 1700000000.123 would lie below its millisecond
     return math.floor(found * 1000 // UNITS_A_SECOND[unit])
 
 
@@ -211,9 +215,22 @@ def _features(event: _Object, events: EventSettings, names: Sequence[str]) -> tu
         found[name] = values[-1]
     numbers = {name: _float32(value) for name, value in found.items()}
     missing = {name for name, number in numbers.items() if math.isnan(number)}
-    if len(missing) > events.max_missing * len(names) or missing & set(events.required):
+    if len(missing) / len(names) > events.max_missing or missing & set(events.required):
         raise _Refused("missing_features")
     return tuple(numbers[name] for name in names)
+
+
+def _context(event: _Object, paths: Sequence[str]) -> dict[str, object]:
+    found = {path: _at(event, steps_of(path))[0][-1] for path in paths}
+    return {path: _plain(value) for path, value in found.items() if value is not _ABSENT}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, _Object):
+        return {name: _plain(inner) for name, inner in value.pairs}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _is_number_or_nothing(value: object) -> bool:
@@ -577,6 +594,7 @@ class _ScoreCheck:
             "is_anomaly": not warming and score["score"] > threshold,
             "warming": warming,
             "missing": sum(math.isnan(value) for value in event.features),
+            "context": event.context,
             "model": {"name": manifest.name, "version": manifest.version, "sha256": manifest.digest[:12]},
             "source": {"topic": record.topic, "partition": record.partition, "offset": record.offset},
         }

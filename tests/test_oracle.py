@@ -87,7 +87,7 @@ def test_a_record_is_refused_for_the_first_rule_that_fails(value: bytes | None, 
 
 
 def test_the_last_of_repeated_names_counts() -> None:
-    assert judge_of(b'{"x":1,"x":2,"y":3}') == Valid("a", 5, (2.0, 3.0))
+    assert judge_of(b'{"x":1,"x":2,"y":3}') == Valid("a", 5, (2.0, 3.0), {})
 
 
 def test_64_levels_are_not_too_deep() -> None:
@@ -97,9 +97,9 @@ def test_64_levels_are_not_too_deep() -> None:
 @pytest.mark.parametrize(
     ("entity", "expected"),
     [
-        (b'"e"', Valid("e", 5, (1.0, 2.0))),
-        (b"42", Valid("42", 5, (1.0, 2.0))),
-        (b'"' + b"e" * 512 + b'"', Valid("e" * 512, 5, (1.0, 2.0))),
+        (b'"e"', Valid("e", 5, (1.0, 2.0), {})),
+        (b"42", Valid("42", 5, (1.0, 2.0), {})),
+        (b'"' + b"e" * 512 + b'"', Valid("e" * 512, 5, (1.0, 2.0), {})),
         (b'"' + b"e" * 513 + b'"', Dead("no_entity")),
         (b'""', Dead("no_entity")),
         (b"null", Dead("no_entity")),
@@ -121,6 +121,7 @@ def test_a_key_that_names_nobody_is_refused(key: bytes | None) -> None:
     [
         ("ms", b"1700000000123", 1700000000123),
         ("s", b"1700000000", 1700000000000),
+        ("s", b"1700000000.123", 1700000000123),
         ("us", b"1700000000123999", 1700000000123),
         ("ns", b"1700000000123999999", 1700000000123),
         ("iso8601", b'"2023-11-14T22:13:20.123Z"', 1700000000123),
@@ -129,7 +130,7 @@ def test_a_key_that_names_nobody_is_refused(key: bytes | None) -> None:
 )
 def test_a_time_is_read_in_its_unit(unit: str, stamp: bytes, expected: int) -> None:
     judged = judge_of(b'{"t":' + stamp + b',"x":1,"y":2}', timestamp_unit=unit, timestamp="t")
-    assert judged == Valid("a", expected, (1.0, 2.0))
+    assert judged == Valid("a", expected, (1.0, 2.0), {})
 
 
 @pytest.mark.parametrize("stamp", [b"null", b"true", b'"5"', b"-1", b"1e300", b"{}"])
@@ -146,6 +147,13 @@ def test_where_decides_before_the_entity_and_after_the_type() -> None:
     assert judge_of(b'{"kind":"log"}', key=None, where=where) == Skipped()
     assert judge_of(b"[]", key=None, where=where) == Dead("wrong_type")
     assert judge_of(b'{"kind":"probe"}', key=None, where=where) == Dead("no_entity")
+
+
+def test_context_is_what_lies_at_the_paths() -> None:
+    value = b'{"x":1,"y":2,"a":{"b":[1,{"c":1,"c":2}]},"d":null,"e.f":"text"}'
+    judged = judge_of(value, passthrough=["a.b", "d", r"e\.f", "g"])
+    assert isinstance(judged, Valid)
+    assert judged.context == {"a.b": [1, {"c": 2}], "d": None, r"e\.f": "text"}
 
 
 def test_a_tombstone_may_be_skipped() -> None:
@@ -335,6 +343,7 @@ def changed(place: int, change: Change) -> list[LogRecord]:
         ("wrong record", lambda score: score.update(missing=1)),
         ("wrong record", lambda score: score.update(entity="b")),
         ("wrong record", lambda score: score.update(event_time=0)),
+        ("wrong record", lambda score: score.update(context={"z": 1})),
         ("wrong record", lambda score: score.update(id="events-0-0")),
         ("wrong record", lambda score: score["model"].update(sha256="0" * 12)),
         ("wrong explanation", lambda score: score.update(contributions=[], top_feature=None)),
