@@ -61,7 +61,7 @@ class Tally:
         self.skipped += len(events.skipped)
         self.refused.update(refused.reason for refused in events.refused)
         for refused in events.refused:
-            self.example.setdefault(refused.reason, refused.message)
+            self.example.setdefault(refused.reason, refused.message.rstrip("."))
 
     def sentences(self) -> Iterator[str]:
         """For people, one a line."""

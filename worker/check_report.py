@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from worker.errors import ExitCode
 from worker.finding import Finding
-from worker.kafka_survey import KafkaFacts
+from worker.kafka_survey import KafkaFacts, TopicFacts
 from worker.sample_findings import Estimate
 from worker.sample_survey import SampleFacts
 
@@ -49,32 +48,44 @@ def as_json(report: Report) -> str:
 
 def print_report(report: Report, console: Console) -> None:
     """For people."""
-    console.print(_facts_table(report))
+    for name, text in _facts(report):
+        console.print(Text.assemble((f"{name:<13} ", "bold"), text))
     for finding in report.findings:
         style = "bold red" if finding.level == "problem" else "yellow"
-        console.print(Text.assemble("\n", (f"{finding.level} ", style), f"({finding.subject}) {finding.sentence}."))
+        console.print(Text.assemble("\n", (finding.level, style), f" ({finding.subject}) {finding.sentence}."))
         console.print(Text(f"  -> {finding.remedy}"))
-    problems = sum(finding.level == "problem" for finding in report.findings)
-    console.print(f"\n{problems} problems, {len(report.findings) - problems} pieces of advice")
+    console.print(Text(f"\n{_verdict(report.findings)}"))
 
 
-def _facts_table(report: Report) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    for name, text in _facts(report):
-        table.add_row(name, Text(text))
-    return table
+def _verdict(findings: Sequence[Finding]) -> str:
+    problems = sum(finding.level == "problem" for finding in findings)
+    if not findings:
+        return "Nothing needs to change."
+    return f"To change: {problems}. To consider: {len(findings) - problems}."
 
 
 def _facts(report: Report) -> list[tuple[str, str]]:
     rows = [("model", report.model), ("provider", report.provider)]
-    for topic in report.kafka.topics.values():
-        held = sum(len(log) for log in report.kafka.logs if log.partition.topic == topic.name)
-        rows.append(("topic", f"{topic.name}: {topic.partitions} partitions" + (f", {held:,} offsets" if held else "")))
+    rows += [("topic", _topic_line(report.kafka, topic)) for topic in report.kafka.topics.values()]
     committed = len(report.kafka.group.committed)
     rows.append(("group", f"has committed {committed} partitions" if committed else "has not started yet"))
     if report.sample is not None and report.estimate is not None:
         rows += _sample_rows(report.sample, report.estimate)
     return rows
+
+
+def _topic_line(kafka: KafkaFacts, topic: TopicFacts) -> str:
+    held = sum(len(log) for log in kafka.logs if log.partition.topic == topic.name)
+    parts = [f"{topic.name}: {topic.partitions} partitions"]
+    if held:
+        parts.append(f"{held:,} offsets")
+    if topic.config is not None and "retention.ms" in topic.config:
+        parts.append(f"retention {_days(int(topic.config['retention.ms']))}")
+    return ", ".join(parts)
+
+
+def _days(span_ms: int) -> str:
+    return "without limit" if span_ms < 0 else f"{span_ms / 86_400_000:.3g} days"
 
 
 def _sample_rows(sample: SampleFacts, estimate: Estimate) -> list[tuple[str, str]]:
@@ -85,9 +96,13 @@ def _sample_rows(sample: SampleFacts, estimate: Estimate) -> list[tuple[str, str
         ("entities", f"about {sample.entities:,}, {_number(estimate.rows_an_entity)} rows each within the lookback"),
         ("rate", f"{_number(sample.per_day)} events a day"),
         ("alarms a day", f"{seen}, {_number(estimate.promised_alarms_a_day)} as the model promises"),
-        ("memory", f"about {estimate.memory_bytes / 1e6:,.1f} MB of windows, if one worker has all partitions"),
-        ("refill", f"about {estimate.refill_s:,.1f} s after a restart, likewise"),
+        ("memory", f"{_about(estimate.memory_bytes / 1e6)} MB of windows, if one worker has all partitions"),
+        ("refill", f"{_about(estimate.refill_s)} s after a restart, likewise"),
     ]
+
+
+def _about(value: float) -> str:
+    return f"about {value:,.1f}" if value >= 0.1 else "under 0.1"
 
 
 def _number(value: float | None) -> str:

@@ -29,7 +29,7 @@ Result = TypeVar("Result")
 _REQUEST_TIMEOUT_S = 10.0
 _STALL_S = 60.0
 """Without a record for so long, although there must be some: the brokers are gone."""
-_POLL_S = 0.2
+_POLL_S = 0.1
 _NEVER_JOINED = "anomaly-worker-reader"  # the client wants a group's name even where none is joined
 
 
@@ -141,7 +141,8 @@ def _reader_properties(settings: Settings, complaint: BrokerComplaint) -> dict[s
     properties = consumer_properties(settings, complaint)
     membership = {name for name in properties if name.startswith(("group.", "session.", "heartbeat.", "partition.ass"))}
     kept = {name: value for name, value in properties.items() if name not in membership}
-    return {**kept, "group.id": _NEVER_JOINED, "enable.partition.eof": True, "auto.offset.reset": "error"}
+    # The next partition is asked for only when the broker has answered the last fetch: it is not to wait for more.
+    return {"fetch.wait.max.ms": 20, **kept, "group.id": _NEVER_JOINED, "auto.offset.reset": "error"}
 
 
 def _offset_after(messages: Sequence[Message], before: int) -> int:
@@ -153,7 +154,7 @@ def _offset_after(messages: Sequence[Message], before: int) -> int:
             next_offset = _offset(message) + 1
         elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  the client's public name of a local event
             next_offset = _offset(message)
-        elif not error.retriable():
+        elif error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED and not error.retriable():  # no group is needed
             raise BrokerError(f"Reading {message.topic()} failed: {error.str()} ({error.name()}).")
     return next_offset
 

@@ -4,6 +4,7 @@ One trace stays: an unused transactional.id of its own is registered, as each wo
 brokers after a week. It judges nothing (see `worker.kafka_findings`).
 """
 
+import logging
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -136,8 +137,10 @@ def _transaction_refusal(settings: Settings) -> str | None:
     properties = producer_properties(
         settings, BrokerComplaint(), transactional_id=f"{prefix}-check-{secrets.token_hex(4)}"
     )
+    silent = logging.getLogger(f"{__name__}.throwaway")  # what the client would print is in the error
+    silent.disabled = True
     try:
-        Producer(dict[str, Any](properties)).init_transactions(settings.kafka.start_timeout_s)
+        Producer(dict[str, Any](properties), logger=silent).init_transactions(settings.kafka.start_timeout_s)
     except KafkaException as error:
         return str(error.args[0].name())
     return None

@@ -112,9 +112,17 @@ def _missing(sample: SampleFacts) -> Iterator[Finding]:
 
 def _nearest(feature: FeatureFacts, fields: Sequence[str]) -> str | None:
     """The field that is spelled most alike, by its whole path or its last step."""
-    last_steps = {field.rsplit(".", 1)[-1]: field for field in fields}
-    near = difflib.get_close_matches(feature.path, [*fields, *last_steps], n=1)
-    return last_steps.get(near[0], near[0]) if near else None
+    spellings = {}
+    for field in fields:
+        if field != feature.path:
+            spellings[_letters(field.rsplit(".", 1)[-1])] = field
+            spellings[_letters(field)] = field
+    near = difflib.get_close_matches(_letters(feature.path), spellings, n=1)
+    return spellings[near[0]] if near else None
+
+
+def _letters(name: str) -> str:
+    return "".join(filter(str.isalnum, name.casefold()))
 
 
 def _drift(sample: SampleFacts) -> Iterator[Finding]:
