@@ -3,21 +3,24 @@
 import numpy as np
 
 from schemas.manifest import Golden, Tolerance
-from worker.errors import ArtifactError
+from worker.errors import ArtifactError, InferenceError
 from worker.network import Column, Network
 
 
 def check_golden(network: Network, golden: Golden, *, provider: str) -> None:
     """Compute the golden windows in batches of several sizes: a provider's code differs from size to size.
 
-    Raises ArtifactError for the first output that lies outside its tolerance.
+    Raises ArtifactError for the first output that cannot be computed, or lies outside its tolerance.
     """
     inputs = {name: tensor.array() for name, tensor in golden.inputs.items()}
     expected = {name: golden.outputs[name].array() for name in network.outputs}
     windows = len(next(iter(inputs.values())))
     for rows in _batch_sizes(network.sizes, windows):
         chosen = np.arange(rows) % windows
-        actual = network.compute({name: column[chosen] for name, column in inputs.items()})
+        try:
+            actual = network.compute({name: column[chosen] for name, column in inputs.items()})
+        except InferenceError as error:
+            raise ArtifactError(f"the golden windows cannot be computed: {error}") from error
         for name, output in actual.items():
             problem = _difference(output, expected[name][chosen], golden.tolerances[name])
             if problem:

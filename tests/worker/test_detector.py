@@ -253,6 +253,19 @@ def test_a_graph_whose_scores_depend_on_their_neighbours_is_refused() -> None:
     assert "output score differs by" in refusal(model)
 
 
+def test_a_graph_that_asks_for_more_memory_than_there_is_is_refused() -> None:
+    model = artifact_model()
+    rename(model, "expected", "small")
+    model.graph.initializer.append(numpy_helper.from_array(np.int64([1 << 45, 1, 1]), "huge"))
+    model.graph.initializer.append(numpy_helper.from_array(np.int64([0, 1, 2]), "all_axes"))
+    model.graph.node.append(helper.make_node("Shape", ["small"], ["small_shape"]))
+    model.graph.node.append(helper.make_node("Max", ["small_shape", "huge"], ["huge_shape"]))
+    model.graph.node.append(helper.make_node("ConstantOfShape", ["huge_shape"], ["zeros"]))
+    model.graph.node.append(helper.make_node("ReduceSum", ["zeros", "all_axes"], ["nothing"]))
+    model.graph.node.append(helper.make_node("Add", ["small", "nothing"], ["expected"]))
+    assert "the golden windows cannot be computed: the cpu provider failed on a single window" in refusal(model)
+
+
 def test_an_output_of_another_shape_than_declared_is_refused() -> None:
     model = artifact_model()
     rename(model, "expected", "right")
