@@ -6,6 +6,7 @@ module: imputation by the mean, z-score, clipping, network, error, blame.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import sqrt
 
 import numpy as np
@@ -62,7 +63,7 @@ class Autoencoder:
         torch.manual_seed(self.seed)
         module = AutoencoderModule(window=self.window, sizes=sizes, mean=mean, scale=scale)
         epochs = _train(module, training, validation, epochs=self.epochs, seed=self.seed, on_epoch=on_epoch)
-        module.usual_error.copy_(_usual_error(module, validation))
+        module.accustom(_usual_error(module, validation))
         return Fitted(
             module=module.eval(),
             hyperparameters=self._told(sizes, epochs),
@@ -90,10 +91,11 @@ class AutoencoderModule(nn.Module):
 
     # One value a feature, but repeated for every row: ONNX Runtime's CPU code broadcasts along a short last axis at an
     # eighth of its speed, and the whole graph took 1.8 times as long.
-    mean: Tensor  # (W, F)
-    scale: Tensor  # (W, F)
-    usual_error: Tensor  # (W, F) squared z-scores
+    mean: Tensor  # (W * F,)
+    scale: Tensor  # (W * F,)
+    per_scale: Tensor  # (W * F,) its inverse
     counted: Tensor  # (W * F, 2) which cells count for the whole and for the recent error
+    weight: Tensor  # (W * F, 2) the same, over the squared z-score that is a usual error
 
     def __init__(
         self, *, window: int, sizes: Sequence[int], mean: NDArray[np.float32], scale: NDArray[np.float32]
@@ -102,39 +104,41 @@ class AutoencoderModule(nn.Module):
         self.window = window
         self.features = len(mean)
         self.network = nn.Sequential(*_layers(sizes))
-        self.register_buffer("mean", torch.from_numpy(mean).repeat(window, 1))
-        self.register_buffer("scale", torch.from_numpy(scale).repeat(window, 1))
-        self.register_buffer("usual_error", torch.ones(window, self.features))
+        self.register_buffer("mean", torch.from_numpy(np.tile(mean, window)))
+        self.register_buffer("scale", torch.from_numpy(np.tile(scale, window)))
+        self.register_buffer("per_scale", torch.from_numpy(np.tile(1 / scale, window)))
         self.register_buffer("counted", _counted(window, self.features))
+        self.register_buffer("weight", _counted(window, self.features))
 
     def forward(self, window: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(batch, W, F) in input units -> raw score (batch,), blame and expected (batch, W, F)."""
-        seen = ~torch.isnan(window)
-        normal = self.normalised(window, seen)
-        rebuilt = self.rebuild(normal)
-        error = torch.where(seen, rebuilt - normal, 0.0)
-        squared = (error * error / self.usual_error).flatten(1)  # (batch, W * F)
-        cells = (seen.to(squared.dtype).flatten(1) @ self.counted).clamp(min=1.0)  # (batch, 2)
-        raw = torch.sqrt(((squared @ self.counted) / cells).sum(dim=1))
-        blame = squared * ((1 / cells) @ self.counted.T)
-        return raw, blame.unflatten(1, (self.window, self.features)), rebuilt * self.scale + self.mean
+        flat = window.flatten(1)
+        seen = ~torch.isnan(flat)
+        normal = self.normalised(flat, seen)
+        rebuilt = self.network(normal)
+        known = seen.to(flat.dtype)
+        error = (rebuilt - normal) * known
+        squared = error * error
+        cells = (known @ self.counted).clamp(min=1.0)  # (batch, 2)
+        raw = torch.sqrt(((squared @ self.weight) / cells).sum(dim=1))
+        blame = squared * ((1 / cells) @ self.weight.T)
+        expected = rebuilt * self.scale + self.mean
+        return raw, blame.reshape(-1, self.window, self.features), expected.reshape(-1, self.window, self.features)
 
-    def normalised(self, window: Tensor, seen: Tensor) -> Tensor:
-        """(batch, W, F) z-scores within the clip; 0, the mean, where nothing is known."""
-        z_score = (torch.where(seen, window, self.mean) - self.mean) / self.scale
-        return torch.clamp(z_score, -_CLIP, _CLIP)
+    def normalised(self, flat: Tensor, seen: Tensor) -> Tensor:
+        """(batch, W * F) z-scores within the clip; 0, the mean, where nothing is seen."""
+        return torch.where(seen, torch.clamp((flat - self.mean) * self.per_scale, -_CLIP, _CLIP), 0.0)
 
-    def rebuild(self, normal: Tensor) -> Tensor:
-        """(batch, W, F) z-scores through the bottleneck and back."""
-        rebuilt: Tensor = self.network(normal.flatten(1))
-        return rebuilt.unflatten(1, (self.window, self.features))
+    def accustom(self, usual_error: Tensor) -> None:
+        """From now on a squared z-score error (F,) of this size counts as 1."""
+        self.weight.copy_(self.counted / usual_error.repeat(self.window)[:, None])
 
 
 def layer_sizes(inputs: int, features: int, hidden: Sequence[int] | None, bottleneck: int | None) -> tuple[int, ...]:
     """Input, hidden layers and bottleneck of the encoder; the decoder mirrors it.
 
     Unless told otherwise the bottleneck has a sixteenth of the inputs, though half as many as there are features, and
-    one hidden layer lies between, at their geometric mean (256-64-16 for 32 rows of 8 features); rounded to powers of 2.
+    one hidden layer lies between, at their geometric mean; all rounded to powers of 2 (256-64-16 for 32 rows of 8).
 
     Raises:
         UsageError: the bottleneck would not be one.
@@ -158,10 +162,10 @@ def normalisation(
     for name, count in zip(features, known, strict=True):
         if count == 0:
             raise DataError(f"feature {name!r} has no value in the training rows; leave it out with --features.")
-    mean = np.nanmean(rows, axis=0, dtype=np.float64)
-    deviation = np.nanstd(rows, axis=0, dtype=np.float64)
-    floor = _SCALE_FLOOR * np.maximum(1.0, np.nanmax(np.abs(rows), axis=0).astype(np.float64))
-    return mean.astype(np.float32), np.maximum(deviation, floor).astype(np.float32)
+    values = rows.astype(np.float64)
+    floor = _SCALE_FLOOR * np.maximum(1.0, np.nanmax(np.abs(values), axis=0))
+    scale = np.maximum(np.nanstd(values, axis=0), floor)
+    return np.asarray(np.nanmean(values, axis=0), np.float32), np.asarray(scale, np.float32)
 
 
 def _power_of_two(size: float) -> int:
@@ -171,7 +175,7 @@ def _power_of_two(size: float) -> int:
 def _layers(sizes: Sequence[int]) -> Iterator[nn.Module]:
     """Encoder and mirrored decoder; the bottleneck and the output are linear."""
     places = [*sizes, *sizes[-2::-1]]
-    for place, (inputs, outputs) in enumerate(zip(places, places[1:], strict=False), start=1):
+    for place, (inputs, outputs) in enumerate(pairwise(places), start=1):
         yield nn.Linear(inputs, outputs)
         if place not in {len(sizes) - 1, len(places) - 1}:
             yield nn.ReLU()
@@ -189,8 +193,9 @@ def _small_features(rows: NDArray[np.float32], features: Sequence[str]) -> tuple
     deviation = np.nanstd(rows, axis=0, dtype=np.float64)
     small = (deviation > 0) & (deviation < _SCALE_FLOOR / 10) & (np.nanmax(np.abs(rows), axis=0) < 1)
     return tuple(
-        f"{features[place]} moves by only {deviation[place]:.2g}: in a smaller unit it would count for more."
-        for place in np.flatnonzero(small)
+        f"{name} moves by only {moves:.2g}: in a smaller unit it would count for more."
+        for name, moves, is_small in zip(features, deviation, small, strict=True)
+        if is_small
     )
 
 
@@ -250,9 +255,10 @@ class _Best:
 
 def _loss(module: AutoencoderModule, window: Tensor, noise: torch.Generator) -> Tensor:
     """Mean squared error over the cells that the network was shown, some having been hidden from it."""
-    shown = ~torch.isnan(window) & _shown(window.shape, noise)
-    normal = module.normalised(window, shown)
-    return ((module.rebuild(normal) - normal) ** 2 * shown).sum() / shown.sum().clamp(min=1)
+    flat = window.flatten(1)
+    shown = ~torch.isnan(flat) & _shown(window.shape, noise).flatten(1)
+    normal = module.normalised(flat, shown)
+    return ((module.network(normal) - normal) ** 2 * shown).sum() / shown.sum().clamp(min=1)
 
 
 def _shown(shape: torch.Size, noise: torch.Generator) -> Tensor:
@@ -268,14 +274,15 @@ def _shown(shape: torch.Size, noise: torch.Generator) -> Tensor:
 @torch.no_grad()
 def _squared_errors(module: AutoencoderModule, windows: Windows) -> tuple[Tensor, Tensor]:
     """(F,) the sum of squared errors and (F,) the number of cells with a value."""
+    shape = (-1, module.features)
     total, cells = torch.zeros(module.features, dtype=torch.float64), torch.zeros(module.features, dtype=torch.float64)
     for places in np.array_split(np.arange(len(windows)), -(-len(windows) // 1024)):
-        window = torch.from_numpy(windows.take(places))
-        seen = ~torch.isnan(window)
-        normal = module.normalised(window, seen)
-        squared = (module.rebuild(normal) - normal) ** 2 * seen
-        total += squared.sum(dim=(0, 1), dtype=torch.float64)
-        cells += seen.sum(dim=(0, 1))
+        flat = torch.from_numpy(windows.take(places)).flatten(1)
+        seen = ~torch.isnan(flat)
+        normal = module.normalised(flat, seen)
+        squared = (module.network(normal) - normal) ** 2 * seen
+        total += squared.reshape(shape).sum(dim=0, dtype=torch.float64)
+        cells += seen.reshape(shape).sum(dim=0)
     return total, cells
 
 

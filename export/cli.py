@@ -31,9 +31,9 @@ examples:
 """
 
 _TRAIN_NOTES = """\
-An entity's oldest 70 % of rows train, the next 10 % stop the training early, the newest 20 % calibrate the score: normal
-operation scores above 1 as often as --alarm-rate says. The data should be mostly normal; no labels are used. Rows of an
-entity must be in the order of time. Values may be missing.
+An entity's oldest 70 % of rows train, the next 10 % stop the training early, the newest 20 % calibrate the score:
+normal operation scores above 1 as often as --alarm-rate says. The data should be mostly normal; no labels are used.
+Rows of an entity must be in the order of time. Values may be missing.
 
 example:
   anomaly-export train --data july.csv august.csv.gz --entity machine --timestamp time \\

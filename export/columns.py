@@ -1,4 +1,4 @@
-"""What the user said of the columns, and what the files hold, become the columns to read. Knows no values but a first look."""
+"""What the user said of the columns, and what the files hold, become the columns to read. Looks at few values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -81,7 +81,7 @@ def _require(table: TableFile, names: Sequence[str]) -> None:
 
 
 def _refuse_spoilt_numbers(table: TableFile, name: str) -> None:
-    """A column of text whose first block is mostly numbers was meant to be numeric: leaving it out would go unnoticed."""
+    """Text in a column of numbers makes it a column of text: to leave it out would go unnoticed."""
     texts = next((batch.column(name) for batch in table.batches({name: pa.string()})), pa.array([], pa.string()))
     filled = texts.filter(pc.fill_null(pc.not_equal(pc.utf8_trim_whitespace(texts), ""), fill_value=False))
     numbers = pc.sum(pc.match_substring_regex(filled, r"^\s*[-+]?[0-9.]+([eE][-+]?[0-9]+)?\s*$")).as_py() or 0
@@ -90,7 +90,8 @@ def _refuse_spoilt_numbers(table: TableFile, name: str) -> None:
     spoilt = filled[first_unreadable(filled, pa.float64()) or 0]
     row = pc.index(texts, spoilt).as_py() + 1
     raise DataError(
-        f"{table.name}, row {row}: {name} holds numbers, but here {spoilt.as_py()[:40]!r}; mend it or name the columns by --features."
+        f"{table.name}, row {row}: {name} holds numbers, but here {spoilt.as_py()[:40]!r}; "
+        "mend it, or name the columns to learn by --features."
     )
 
 

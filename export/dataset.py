@@ -198,7 +198,8 @@ def _chunk(batch: pa.RecordBatch, columns: Columns, entities: dict[str, int], *,
             time_ms = milliseconds(batch.column(columns.timestamp), columns.timestamp_unit)
         except UnreadableTimeError as error:
             raise DataError(
-                f"{at(error.place)}: {columns.timestamp}: {error} (read as {columns.timestamp_unit}; see --timestamp-unit)."
+                f"{at(error.place)}: {columns.timestamp}: {error} "
+                f"(read as {columns.timestamp_unit}; see --timestamp-unit)."
             ) from error
     return Chunk(
         table=table,
@@ -227,7 +228,7 @@ def _entity_places(
             row = pc.index(encoded.indices, pa.scalar(names.index(missing), encoded.indices.type)).as_py()
             raise DataError(f"{at(row)}: the entity ({name}) is missing.")
     places = np.array([entities.setdefault(entity, len(entities)) for entity in names], dtype=np.int32)
-    return places[encoded.indices.to_numpy(zero_copy_only=False)]
+    return np.asarray(places[encoded.indices.to_numpy(zero_copy_only=False)])
 
 
 def _feature_matrix(batch: pa.RecordBatch, features: Sequence[str], at: Callable[[int], str]) -> NDArray[np.float32]:
@@ -259,7 +260,7 @@ def _rank(entity: NDArray[np.int32]) -> NDArray[np.int64]:
 
 
 def _kept_rows(chunk: Chunk, position: NDArray[np.int64], *, stride: int, window: int) -> Sample:
-    """Every `stride`-th row of an entity is scored (entities begin at different places); it and W - 1 rows above it stay."""
+    """Every `stride`-th row of an entity is scored, first at a place of its own; it and W - 1 rows above it stay."""
     to_next_scored = -(position + chunk.entity.astype(np.int64) * 0x9E3779B1) % stride
     keep = to_next_scored < window
     return Sample(

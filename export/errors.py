@@ -1,4 +1,4 @@
-"""What ends a command of the exporter: the class says what to tell the shell, the text is the one sentence for people."""
+"""What ends a command: the class says what to tell the shell, the text is the one sentence for people."""
 
 from enum import IntEnum
 

@@ -20,7 +20,7 @@ class UnreadableTimeError(ValueError):
 
 
 def unit_of(column: pa.Array) -> str:
-    """What a column seems to hold, judged by its first value: ISO 8601 text, or numbers of a size that tells their unit."""
+    """What a column seems to hold, by its first value: ISO 8601 text, or numbers of a size that tells their unit."""
     if pa.types.is_temporal(column.type) or len(column) == 0:
         return "iso8601"
     value = column[0].as_py()
@@ -50,7 +50,7 @@ def _of_timestamps(column: pa.Array) -> NDArray[np.int64]:
     nanoseconds: NDArray[np.int64] = pc.cast(pc.cast(in_utc, pa.timestamp("ns"), safe=False), pa.int64()).to_numpy(
         zero_copy_only=False
     )
-    return nanoseconds // 1_000_000
+    return np.asarray(nanoseconds // 1_000_000)
 
 
 def _of_texts(column: pa.Array) -> NDArray[np.int64]:
@@ -93,7 +93,7 @@ def _of_fractions(column: pa.Array, per_second: int) -> NDArray[np.int64]:
     if unusable.any():
         place = int(unusable.argmax())
         raise UnreadableTimeError(place, float(number[place]))
-    return time_ms.astype(np.int64)
+    return np.asarray(time_ms, np.int64)
 
 
 def _is_number(text: object) -> bool:

@@ -5,11 +5,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from export.calibration import PValueCurve
 
 _SMALLEST_P = 1e-37  # p never becomes 0, nor a float32 too small to be normal
+_ENDLESS = 1e30  # where the tail ends
 _NOTHING = 1e-30  # a sum of blame below this names no culprit
 
 
@@ -29,18 +31,20 @@ class ScoredDetector(nn.Module):
     float32 or as float64: at the border p is held to the float32 numbers on either side of the rate.
     """
 
-    segments: Tensor  # (k + 1, 4) from where, -log(p) there, its slope, -log(p) at the end
-    knots: Tensor  # (k,)
+    knots: Tensor  # (k,) raw scores where a segment of the curve begins
+    surprise_at_knot: Tensor  # (k,) -log(p)
+    slope: Tensor  # (k,)
+    surprise_at_end: Tensor  # (k,) where the next segment begins
 
     def __init__(self, detector: nn.Module, curve: PValueCurve) -> None:
         super().__init__()
         self.detector = detector
         self.surprise_at_threshold = -math.log(curve.alarm_rate)
         self.p_above, self.p_below = _neighbours(curve.alarm_rate)
-        ends = np.append(curve.surprise[1:], 1e30)
-        rows = np.column_stack((curve.knots, curve.surprise, curve.slopes, ends))
-        self.register_buffer("knots", torch.from_numpy(curve.knots.astype(np.float32)))
-        self.register_buffer("segments", torch.from_numpy(rows.astype(np.float32)))
+        self.register_buffer("knots", _float32(curve.knots))
+        self.register_buffer("surprise_at_knot", _float32(curve.surprise))
+        self.register_buffer("slope", _float32(curve.slopes))
+        self.register_buffer("surprise_at_end", _float32(np.append(curve.surprise[1:], _ENDLESS)))
 
     def forward(self, window: Tensor) -> Outputs:
         """See the class."""
@@ -52,18 +56,23 @@ class ScoredDetector(nn.Module):
 
     def surprise(self, raw: Tensor) -> Tensor:
         """(batch,) -log(p) of raw scores, before any rounding of p."""
-        passed = (raw.unsqueeze(1) >= self.knots[1:]).to(raw.dtype).sum(dim=1)
-        begin, at_begin, slope, at_end = self.segments[passed.to(torch.int64)].unbind(dim=1)
+        passed = (raw.unsqueeze(1) >= self.knots[1:]).to(raw.dtype).sum(dim=1).to(torch.int64)
+        beyond = raw - self.knots.index_select(0, passed)
+        rising = self.surprise_at_knot.index_select(0, passed) + beyond * self.slope.index_select(0, passed)
         # Rounding must not lift the end of one segment above the beginning of the next.
-        return torch.minimum(at_begin + (raw - begin).clamp(min=0.0) * slope, at_end)
+        return torch.minimum(rising, self.surprise_at_end.index_select(0, passed))
 
 
 def shares(blame: Tensor) -> Tensor:
     """(batch, W, F) each cell's part of the whole; of the last row alike where there is nothing to blame."""
     whole = blame.sum(dim=(1, 2), keepdim=True)
-    uniform = torch.zeros_like(blame)
+    uniform = torch.zeros(1, *blame.shape[1:])
     uniform[:, -1, :] = 1 / blame.shape[2]
     return torch.where(whole > _NOTHING, blame / whole.clamp(min=_NOTHING), uniform)
+
+
+def _float32(values: NDArray[np.float64]) -> Tensor:
+    return torch.from_numpy(values.astype(np.float32))
 
 
 def _neighbours(rate: float) -> tuple[float, float]:

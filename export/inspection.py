@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.table import Table
 
 from export.report import alarm_sentence, day
-from schemas.manifest import Feature, Manifest
+from schemas.manifest import Calibration, Feature, Manifest
 
 
 def print_manifest(manifest: Manifest, console: Console) -> None:
@@ -38,14 +38,18 @@ def _lines(manifest: Manifest) -> list[tuple[str, str]]:
         ),
         (
             "calibration",
-            f"{manifest.calibration.windows:,} held-back windows; raw score {manifest.calibration.threshold:.4g} is score 1,"
-            f" exponential tail from {manifest.calibration.tail_start:.4g}",
+            _calibration(manifest.calibration),
         ),
         ("training", f"{training.rows:,} rows of {training.entities:,} entities{span}; sha256 {training.sha256[:12]}"),
         ("golden", f"{_golden_windows(manifest)} windows with the outputs that every provider must reproduce"),
         ("versions", ", ".join(f"{name} {version}" for name, version in manifest.versions.items())),
         ("digest", f"{manifest.digest} (verified)"),
     ]
+
+
+def _calibration(calibration: Calibration) -> str:
+    tail = f"exponential tail from {calibration.tail_start:.4g}"
+    return f"{calibration.windows:,} held-back windows; raw score {calibration.threshold:.4g} is score 1; {tail}"
 
 
 def _window(manifest: Manifest) -> str:

@@ -72,7 +72,7 @@ def _quiet_exporter() -> Iterator[None]:
 
 
 def _strip(model: onnx.ModelProto) -> None:
-    """Removes what the exporter noted about its sources: paths of this machine, and the reason that files would differ."""
+    """Removes what the exporter noted of its sources: paths of this machine, which make equal files differ."""
     model.doc_string = ""
     del model.metadata_props[:]
     graph = model.graph

@@ -72,8 +72,10 @@ def _lines(report: TrainingReport) -> list[tuple[str, str]]:
         ("windows", f"{training:,} training, {validation:,} validation, {calibration:,} calibration"),
         (
             "error",
-            f"{report.training_error:.3f} training, {report.validation_error:.3f} validation"
-            " (1 = no better than answering with the mean)",
+            (
+                f"{report.training_error:.3f} training, {report.validation_error:.3f} validation"
+                " (1 = no better than answering with the mean)"
+            ),
         ),
         (
             "alarms",

@@ -85,7 +85,8 @@ class CsvFile:
                     place = first_unreadable(batch.column(name), wanted)
                     if place is not None:
                         value = str(batch.column(name)[place].as_py())
-                        return f"{self.name}, row {rows_before + place + 1}: {name} holds {value[:40]!r}, which is not a number."
+                        where = f"{self.name}, row {rows_before + place + 1}"
+                        return f"{where}: {name} holds {value[:40]!r}, which is not a number."
                 rows_before += batch.num_rows
         except pa.ArrowInvalid:
             return None
@@ -112,7 +113,12 @@ class ParquetFile:
 
 
 def open_table(path: Path) -> TableFile:
-    """The file, opened by its ending. Raises UsageError where it is missing or of another kind, DataError where it is broken."""
+    """The file, opened by its ending.
+
+    Raises:
+        UsageError: it is missing, or of another kind.
+        DataError: it is broken.
+    """
     if not path.is_file():
         raise UsageError(f"--data {path}: there is no such file.")
     name = path.name.lower()

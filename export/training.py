@@ -69,6 +69,7 @@ def train(config: TrainingConfig, watch: Watch, *, families: Mapping[str, Family
         raise UsageError(f"--output {config.output}: the folder {config.output.parent} does not exist.")
     dataset = _dataset(config)
     survey, parts = _windows(dataset, config, watch)
+    watch.stage("preparing torch")
     with _repeatable(config.threads):
         watch.stage("training")
         detector = families[config.detector](config, dataset.columns.features)
@@ -238,7 +239,8 @@ def _report(
 def _remarks(config: TrainingConfig, curve: PValueCurve) -> tuple[str, ...]:
     if curve.windows * config.alarm_rate >= 1:
         return ()
-    return (
+    remark = (
         f"{curve.windows:,} calibration windows are few for an alarm rate of {config.alarm_rate:g}: beyond "
-        f"{1 / curve.windows:.2g} it is extrapolated by an exponential tail.",
+        f"{1 / curve.windows:.2g} it is extrapolated by an exponential tail."
     )
+    return (remark,)

@@ -40,7 +40,7 @@ class Windows:
     def take(self, places: NDArray[np.int64]) -> NDArray[np.float32]:
         """(len(places), W, F): oldest row first, NaN rows in front where not seen."""
         age = np.arange(self.window - 1, -1, -1)
-        values = self.rows[np.maximum(self.last[places, None] - age, 0)]
+        values: NDArray[np.float32] = self.rows[np.maximum(self.last[places, None] - age, 0)]
         values[age >= self.length[places, None]] = np.nan
         return values
 
@@ -72,7 +72,7 @@ def _starts_anew(sample: Sample, part: NDArray[np.int8], max_gap_ms: int | None)
 
 
 def cut(sample: Sample, *, window: int, min_length: int, max_gap_ms: int | None) -> Parts:
-    """The windows of at least `min_length` rows, by part. The worker calls shorter ones warming and never alarms on them."""
+    """The windows of at least `min_length` rows, by part. Shorter ones are warming: the worker never alarms on them."""
     order = np.lexsort((sample.position, sample.entity))
     sorted_sample = Sample(
         entity=sample.entity[order],
