@@ -137,11 +137,14 @@ class _Rows:
         if self.event_time is not None:
             self.event_time.resize(capacity, refcheck=False)
 
-    def write(self, rows: Int64, *, features: Float32, event_time: Int64, link: Int64, step: Int64) -> None:
+    def write(self, rows: Int64, *, features: Float32, event_time: Int64) -> None:
         self.features[rows] = features
-        self._back[rows] = step << _LINK_BITS | link
         if self.event_time is not None:
             self.event_time[rows] = event_time
+
+    def link(self, rows: Int64, *, to: Int64, offsets: Int64) -> None:
+        """Tell each row's row before, and how many offsets lie between them."""
+        self._back[rows] = offsets << _LINK_BITS | to
 
     def chains(self, head: Int64, offset: Int64, depth: int) -> tuple[Int64, Int64]:
         """The last `depth` rows of each chain and their offsets, the newest first: both (depth, chain).
@@ -503,12 +506,14 @@ class WindowStore:
         runs = _Runs.of(slot)
         former = self._entities.state[runs.slots]
         known = self._rows.chains(former[:, _HEAD], former[:, _OFFSET], self._window)
-        rows, times, offsets = self._rows.take(len(events)), events.event_time[runs.order], offset[runs.order]
+        taken = self._rows.take(len(events))
+        self._rows.write(taken, features=events.features, event_time=events.event_time)
+
+        rows, times, offsets = (column[runs.order] for column in (taken, events.event_time, offset))
         step = offsets - _previous(offsets, runs.first, former[:, _OFFSET])
         cut = self._cuts(step, times - _previous(times, runs.first, former[:, _TIME]))
         link = np.where(cut, _CUT, _previous(rows, runs.first, former[:, _HEAD]))
-        step[link < _FIRST_ROW] = 0
-        self._rows.write(rows, features=events.features[runs.order], event_time=times, link=link, step=step)
+        self._rows.link(rows, to=link, offsets=np.where(link < _FIRST_ROW, 0, step))
 
         line = _Line.of(runs, known, (rows, offsets), cut)
         last = runs.last
