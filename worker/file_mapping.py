@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 
 from schemas import captured
 from schemas.settings import EventSettings, steps_of
+from worker.csv_rows import Cells
 from worker.errors import ConfigError
 from worker.event_format import EventFormat, Path, TimeUnit
-from worker.files import Cells, Columns
+from worker.files import Columns
 from worker.formats import event_format
 
 

@@ -14,8 +14,9 @@ import numpy as np
 
 from worker.batch import Float32, Int64
 from worker.errors import ConfigError
-from worker.files import TABLES, pyarrow_module
+from worker.files import TABLES
 from worker.new_file import new_file, unfinished
+from worker.parquet_rows import pyarrow_module
 
 Kind: TypeAlias = Literal["text", "int64", "float32"]
 Column: TypeAlias = Sequence[str] | Int64 | Float32

@@ -16,8 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.csv_rows import Cells
 from worker.errors import ConfigError, WorkerError
-from worker.files import Cells, Columns, columns_of, read_values, stem_of
+from worker.files import Columns, columns_of, read_values, stem_of
 
 CELLS = Cells(text=frozenset({"entity"}), number=frozenset({"x", "y"}))
 
@@ -65,6 +66,17 @@ def test_semicolons_tabs_a_byte_order_mark_and_quoted_line_ends_are_read(tmp_pat
         {"entity": 'a;\n"b"', "x": 1}
     ]
     assert events(written(tmp_path / "b.csv.gz", b"entity\tx\na\t1\n")) == [{"entity": "a", "x": 1}]
+
+
+def test_two_numbers_in_one_cell_are_a_text(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", b'entity,x\na,"1\n2"\n')
+    assert events(path) == [{"entity": "a", "x": "1\n2"}]
+
+
+def test_a_percent_sign_in_a_columns_name_is_only_a_name(tmp_path: Path) -> None:
+    assert events(written(tmp_path / "a.csv", b"cpu %,%s\n1,2\n")) == [{"cpu %": 1, "%s": 2}]
+    pq.write_table(pa.table({"cpu %": [1], "%b": ["a,b"]}), tmp_path / "a.parquet")
+    assert events(tmp_path / "a.parquet") == [{"cpu %": 1, "%b": "a,b"}]
 
 
 def test_a_short_row_lacks_fields_and_a_long_one_is_no_event(tmp_path: Path) -> None:
