@@ -6,13 +6,12 @@ It knows nothing of the worker and nothing of what the records mean.
 import contextlib
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from confluent_kafka import (
     TIMESTAMP_NOT_AVAILABLE,
     Consumer,
-    ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
     Message,
@@ -24,6 +23,11 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from tests.log_record import LogRecord
 
 ANSWER_TIMEOUT_S = 20.0
+COORDINATOR_ON_THE_WAY = {
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+}
 
 
 class Topics:
@@ -31,8 +35,9 @@ class Topics:
 
     def __init__(self, bootstrap: str) -> None:
         self.bootstrap = bootstrap
-        self.admin = AdminClient({"bootstrap.servers": bootstrap})
+        self.admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
         self._created: list[str] = []
+        self._outsiders: dict[str, Consumer] = {}
 
     def create(self, name: str = "topic", *, partitions: int = 1, config: Mapping[str, str] | None = None) -> str:
         """A new topic with a unique name that begins as told; it is there when this returns."""
@@ -50,7 +55,7 @@ class Topics:
     def write_in_transaction(self, records: Iterable[LogRecord], *, commit: bool) -> None:
         """Write these in one transaction of its own, and end it as told."""
         producer = Producer(
-            {"bootstrap.servers": self.bootstrap, "transactional.id": f"writer-{uuid.uuid4().hex}", "log_level": 3}
+            {"bootstrap.servers": self.bootstrap, "transactional.id": f"writer-{uuid.uuid4().hex}", "log_level": 0}
         )
         producer.init_transactions(ANSWER_TIMEOUT_S)
         producer.begin_transaction()
@@ -68,23 +73,31 @@ class Topics:
 
     def committed(self, group: str, topic: str) -> dict[int, TopicPartition]:
         """What the group has committed in the topic: partition -> offset and metadata."""
-        answer = self.admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])[group]
-        places = answer.result(ANSWER_TIMEOUT_S).topic_partitions
-        return {place.partition: place for place in places if place.topic == topic}
+        places = [TopicPartition(topic, partition) for partition in self._partitions(topic)]
+        answer = _patiently(lambda: self._outsider(group).committed(places, timeout=ANSWER_TIMEOUT_S))
+        return {place.partition: place for place in answer if place.offset >= 0}
 
-    def commit(self, group: str, places: Iterable[TopicPartition]) -> None:
+    def commit(self, group: str, places: Sequence[TopicPartition]) -> None:
         """Set the offsets of a group that has no members, as an operator's reset does."""
-        request = ConsumerGroupTopicPartitions(group, list(places))
-        self.admin.alter_consumer_group_offsets([request])[group].result(ANSWER_TIMEOUT_S)
+        _patiently(lambda: self._outsider(group).commit(offsets=list(places), asynchronous=False))
 
     def ends(self, topic: str) -> dict[int, tuple[int, int]]:
         """Partition -> log start and end."""
-        with contextlib.closing(_reader(self.bootstrap, "read_uncommitted")) as consumer:
-            partitions = consumer.list_topics(topic, timeout=ANSWER_TIMEOUT_S).topics[topic].partitions
-            return {
-                partition: consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=ANSWER_TIMEOUT_S)
-                for partition in partitions
-            }
+        return {
+            partition: self._outsider("ends").get_watermark_offsets(
+                TopicPartition(topic, partition), timeout=ANSWER_TIMEOUT_S
+            )
+            for partition in self._partitions(topic)
+        }
+
+    def _partitions(self, topic: str) -> Sequence[int]:
+        return sorted(self.admin.list_topics(topic, timeout=ANSWER_TIMEOUT_S).topics[topic].partitions)
+
+    def _outsider(self, group: str) -> Consumer:
+        """A client that may ask for the group and never joins it."""
+        if group not in self._outsiders:
+            self._outsiders[group] = _reader(self.bootstrap, "read_uncommitted", group=group)
+        return self._outsiders[group]
 
     def delete_before(self, topic: str, partition: int, offset: int) -> None:
         """Move a partition's log start forward, as retention does."""
@@ -93,7 +106,9 @@ class Topics:
             answer.result(ANSWER_TIMEOUT_S)
 
     def delete_all(self) -> None:
-        """Delete what was created here and is still there."""
+        """Delete what was created here and is still there, and close the connections."""
+        while self._outsiders:
+            self._outsiders.popitem()[1].close()
         if self._created:
             for answer in self.admin.delete_topics(self._created).values():
                 with contextlib.suppress(KafkaException):
@@ -107,6 +122,18 @@ class Topics:
             if len(known) == partitions and all(partition.leader >= 0 for partition in known.values()):
                 return
         raise TimeoutError(f"{topic} has no leaders after {ANSWER_TIMEOUT_S} s")
+
+
+def _patiently(call: Callable[[], list[TopicPartition]]) -> list[TopicPartition]:
+    """The call's answer, once the group's coordinator is found and awake."""
+    deadline = time.monotonic() + ANSWER_TIMEOUT_S
+    while True:
+        try:
+            return call()
+        except KafkaException as error:
+            if error.args[0].code() not in COORDINATOR_ON_THE_WAY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
 
 
 def read_topics(bootstrap: str, topics: Sequence[str], *, isolation: str = "read_committed") -> list[LogRecord]:
@@ -135,16 +162,17 @@ def read_topics(bootstrap: str, topics: Sequence[str], *, isolation: str = "read
     return sorted(records, key=lambda record: record.place)
 
 
-def _reader(bootstrap: str, isolation: str) -> Consumer:
+def _reader(bootstrap: str, isolation: str, *, group: str = "reader") -> Consumer:
     return Consumer(
         {
             "bootstrap.servers": bootstrap,
-            "group.id": f"reader-{uuid.uuid4().hex}",  # demanded by the client, never joined
+            "group.id": group,  # demanded by the client, never joined
             "isolation.level": isolation,
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",
             "fetch.wait.max.ms": 20,
+            "log_level": 0,
         }
     )
 
@@ -174,7 +202,7 @@ def write_records(bootstrap: str, records: Iterable[LogRecord]) -> list[LogRecor
         else:
             errors.append(error)
 
-    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 5, "enable.idempotence": True, "log_level": 3})
+    producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 5, "enable.idempotence": True, "log_level": 0})
     for record in records:
         produce(producer, record, on_delivery=partial(note, record))
     left = producer.flush(ANSWER_TIMEOUT_S)
