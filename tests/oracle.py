@@ -186,7 +186,7 @@ def _event_time(event: _Object, record_timestamp: int, path: str | None, unit: s
     found = record_timestamp if path is None else _at(event, steps_of(path))[0][-1]
     try:
         milliseconds = _milliseconds(found, "ms" if path is None else unit)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise _Refused("bad_timestamp") from error
     if not FIRST_MS <= milliseconds < LAST_MS:
         raise _Refused("bad_timestamp")
