@@ -101,7 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, settings: Settings | None) -> int:
     """The command. Raises ConfigError, ArtifactError, InferenceError."""
     keys = Keys(entity=arguments.entity, timestamp=arguments.timestamp, timestamp_unit=arguments.timestamp_unit)
-    console = Console(stderr=True)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
     tally = score_file(
         _effective(arguments, settings),
         data=arguments.data,
@@ -110,7 +110,7 @@ def run(arguments: argparse.Namespace, settings: Settings | None) -> int:
         console=console,
         show_progress=not arguments.no_progress,
     )
-    console.print(tally.sentence(), highlight=False, soft_wrap=True)
+    console.print(tally.sentence())
     return ExitCode.DONE
 
 
@@ -120,9 +120,11 @@ def score_file(
     """Score every row of `data`. Both files appear only once they are whole. Raises ConfigError, ArtifactError."""
     artifact = load_artifact(settings.model.uri, sha256=settings.model.sha256)
     form = _event_format(settings, artifact, data, keys)
-    if form.timestamp is None and artifact.manifest.max_gap_s is not None:
-        console.print("The model cuts windows at gaps of time, and no time is known: no window is cut.")
     line = _Line(settings, artifact, form, data)
+    if form.timestamp is None and line.needs_time:
+        raise ConfigError("The model reads how much time lies between rows: name the column, --timestamp COL.")
+    if form.timestamp is None and artifact.manifest.max_gap_s is not None:
+        console.print("No time is known (--timestamp COL), so no gap cuts a window, as it would in a topic.")
     chunks = read_values(
         data, chunk_rows=settings.batch.max_events, max_bytes=settings.events.max_bytes, cells=cells_of(form)
     )
@@ -166,6 +168,11 @@ class _Line:
         )
         self._output = output_format(settings, artifact)
         self._encoder = Encoder(self._output)
+
+    @property
+    def needs_time(self) -> bool:
+        """Whether scores depend on the time between rows."""
+        return self._detector.needs_elapsed
 
     def score(self, chunk: Chunk) -> Outgoing:
         """The next rows."""

@@ -101,10 +101,10 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
     """The command. Raises ConfigError, BrokerError."""
     return capture(
         settings,
-        extent=_extent(arguments, now_ms=time.time_ns() // 1_000_000),
+        extent=extent_of(arguments, now_ms=time.time_ns() // 1_000_000),
         output=arguments.output,
         features=arguments.features,
-        console=Console(stderr=True, quiet=False),
+        console=Console(stderr=True, highlight=False, markup=False, soft_wrap=True),
         show_progress=not arguments.no_progress,
     )
 
@@ -133,10 +133,10 @@ def capture(
             _refuse_clash(names)
             decoder = JsonDecoder(event_format(_for_features(settings.events, names), names))
             tally = _write(batches, decoder, names, output)
-    console.print(f"{len(names)} features {origin}: {', '.join(names)}", highlight=False)
-    console.print(f"wrote {tally.rows:,} rows to {output}", highlight=False)
+    console.print(f"{len(names)} features {origin}: {', '.join(names)}")
+    console.print(f"wrote {tally.rows:,} rows to {output}")
     for sentence in tally.sentences():
-        console.print(sentence, highlight=False)
+        console.print(sentence)
     return ExitCode.DONE
 
 
@@ -246,7 +246,8 @@ def _kinds(names: Sequence[str]) -> dict[str, Kind]:
 # --- arguments
 
 
-def _extent(arguments: argparse.Namespace, *, now_ms: int) -> Extent:
+def extent_of(arguments: argparse.Namespace, *, now_ms: int) -> Extent:
+    """What to read. Raises ConfigError where the arguments say nothing, or two things, of it."""
     from_ms = arguments.from_ms
     if arguments.last is not None:
         if from_ms is not None:

@@ -2,15 +2,21 @@
 
 import csv
 import json
+import subprocess
+from collections.abc import Iterable
 from itertools import islice
+from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from confluent_kafka import Producer
 from rich.console import Console
 
-from tests.end_to_end.job import Job
-from tests.end_to_end.stream import FIRST_TIME_MS, Event, events
+from schemas.dead_letter import DeadLetter
+from tests.end_to_end.conftest import MakeJob
+from tests.end_to_end.job import COMMAND, Job
+from tests.end_to_end.stream import BAD_VALUES, FIRST_TIME_MS, Event, events
 from worker.capture import capture
 from worker.errors import BrokerError, ExitCode, WorkerError
 from worker.extent import Extent
@@ -51,8 +57,6 @@ def test_capture_writes_every_valid_event_in_the_order_of_each_partition(job: Jo
 
 def _float32(number: float | None) -> str:
     """As the file writes it: the fewest digits of the float32."""
-    import numpy as np  # noqa: PLC0415
-
     return "" if number is None else str(np.float32(number))
 
 
@@ -150,3 +154,80 @@ def test_capture_writes_parquet(job: Job) -> None:
     table = pq.read_table(output)
     assert table.column_names == ["entity", "event_time", "x", "source_topic", "source_partition", "source_offset"]
     assert 90 < table.num_rows <= 100
+
+
+# --- score
+
+
+def self_contained_events(count: int) -> list[bytes]:
+    """Events that hold entity and time themselves, every kind of bad value between them (but null, which no file has)."""
+    values = [
+        json.dumps({"machine": event.key.decode(), "t": event.timestamp, **json.loads(event.value)}).encode()
+        for event in good_events(count)
+    ]
+    bad = [value for value in BAD_VALUES.values() if value is not None]
+    for place, value in enumerate(bad):
+        values.insert(7 * place + 5, value)
+    return values
+
+
+def test_a_file_scores_as_the_same_events_do_through_kafka(make_job: MakeJob, bootstrap: str) -> None:
+    job = make_job(bootstrap, partitions=(1,), out=1)
+    job.set({"events": {"entity": "machine", "timestamp": "t"}})
+    values = self_contained_events(400)
+    job.write([Event(None, value, FIRST_TIME_MS) for value in values], partition=0)
+    worker = job.start()
+    job.wait_until_done()
+    worker.stop()
+
+    data, output = job.folder / "events.ndjson", job.folder / "scores.ndjson"
+    data.write_bytes(b"\n".join(values))
+    command = ["score", "--config", str(job.folder / "worker-0.yaml"), "--data", str(data), "--output", str(output)]
+    done = subprocess.run([COMMAND, *command], capture_output=True, text=True, check=False)
+    assert done.returncode == ExitCode.DONE, done.stderr
+
+    assert _without_place(output.read_bytes().splitlines()) == _without_place(
+        record.value for record in job.topics.read(job.scores)
+    )
+    letters = [
+        DeadLetter(key=r.key, value=r.value, timestamp=0, headers=list(r.headers)) for r in job.topics.read(job.dead)
+    ]
+    refused = [json.loads(line) for line in Path(f"{output}.dead.ndjson").read_text().splitlines()]
+    assert [(line["row"], line["reason"], line["message"]) for line in refused] == [
+        (letter.source[2], letter.reason, letter.message) for letter in letters
+    ]
+    assert len(refused) == len(BAD_VALUES) - 1
+
+
+def _without_place(lines: Iterable[bytes]) -> list[dict]:
+    """Score records without what tells a topic from a file."""
+    records = [json.loads(line) for line in lines]
+    for record in records:
+        del record["id"], record["source"]["topic"]
+    return records
+
+
+def test_what_was_captured_scores_as_it_did_in_the_topic(make_job: MakeJob, bootstrap: str) -> None:
+    """Captured rows are renumbered, so windows have other offsets; what they hold, and so the scores, are the same."""
+    job = make_job(bootstrap, partitions=(1,), out=1)
+    job.write(good_events(300), partition=0)
+    worker = job.start()
+    job.wait_until_done()
+    worker.stop()
+    config = str(job.folder / "worker-0.yaml")
+    data, output = str(job.folder / "events.parquet"), str(job.folder / "scores.ndjson")
+    for command in (
+        ["capture", "--config", config, "--max-events", "1000", "--output", data],
+        ["score", "--config", config, "--data", data, "--output", output],
+    ):
+        done = subprocess.run([COMMAND, *command], capture_output=True, text=True, check=False)
+        assert done.returncode == ExitCode.DONE, done.stderr
+    scored = [_seen(json.loads(line)) for line in Path(output).read_text().splitlines()]
+    assert scored == [_seen(json.loads(record.value)) for record in job.topics.read(job.scores)]
+
+
+def _seen(record: dict) -> tuple[object, ...]:
+    return (
+        *(record[name] for name in ("entity", "event_time", "score", "is_anomaly", "missing")),
+        record["window"]["length"],
+    )

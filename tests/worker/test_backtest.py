@@ -164,6 +164,15 @@ def test_a_refused_model_or_file_leaves_nothing_behind(
     assert {path.name for path in tmp_path.iterdir()} == before
 
 
+def test_a_model_that_reads_elapsed_time_needs_a_time(tmp_path: Path, score: Callable[..., list[dict]]) -> None:
+    make_artifact(tmp_path / "z.onnx", features=("x", "y"), window=4, with_elapsed=True)
+    data = tmp_path / "data.csv"
+    data.write_text("x,y,t\n1,2,1000\n")
+    with pytest.raises(ConfigError, match="--timestamp COL"):
+        score(data)
+    assert [record["event_time"] for record in score(data, "--timestamp", "t")] == [1000]
+
+
 def test_a_model_must_be_named() -> None:
     parser = argparse.ArgumentParser()
     backtest.add_arguments(parser)
