@@ -48,6 +48,7 @@ def output_format(settings: Settings, artifact: Artifact) -> OutputFormat:
         features=manifest.feature_names,
         min_length=manifest.min_length,
         threshold=settings.alert.threshold,
+        explain=settings.explain.when,
         top=settings.explain.top,
         model_name=manifest.name,
         model_version=manifest.version,

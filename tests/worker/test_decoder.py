@@ -459,7 +459,7 @@ PROPER = {b"x": b"1.5", b"y": b"-2", b"e": b'"m1"', b"t": b"1700000000000", b"k"
 @st.composite
 def nearly_proper(draw: st.DrawFn) -> bytes:
     """A proper event of any of the formats with some members replaced, repeated or dropped."""
-    inner = list(PROPER.items()) + [(b"b", _object([(b"y", b"3")]))]
+    inner = [*PROPER.items(), (b"b", _object([(b"y", b"3")]))]
     if draw(st.booleans()):
         inner[3] = (b"t", b'"2023-11-14T22:13:20Z"')
     members = [*PROPER.items(), (b"a", _object(inner))]

@@ -1,0 +1,205 @@
+"""A scored batch in, what is to be published out: score records as columns of bytes, dead letters one by one.
+
+A record is put together from fragments that are rendered a column at a time. The encoder knows no Kafka and no
+settings, and what it writes holds no clock of its own: the same batch gives the same bytes.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worker.batch import (
+    Bool,
+    Events,
+    Explanation,
+    Float32,
+    Headers,
+    Outgoing,
+    OutgoingRecord,
+    Records,
+    Refused,
+    Scores,
+    TopicPartition,
+    Windows,
+)
+from worker.dead_letter import FRAMING_BYTES, dead_letter, size_of
+from worker.decimals import shortest
+from worker.explanation import UNEXPLAINED, ExplanationText
+from worker.fragments import Fragments, escaped, float32s, hexadecimals, json_text, numbers
+
+_DIGEST_DIGITS = 12
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputFormat:
+    """What is written on every record, and where dead letters go."""
+
+    features: tuple[str, ...]
+    min_length: int  # windows with fewer rows are warming
+    threshold: float
+    explain: Literal["anomalies", "all", "never"] = "anomalies"
+    top: int  # contributions to a record
+    model_name: str
+    model_version: str
+    model_sha256: str  # 64 hexadecimal digits
+    dead_letter_topic: str
+    forward_headers: tuple[str, ...] = ()
+    max_dead_letter_bytes: int  # what the producer takes for any record, headers and all
+
+
+class Encoder:
+    """Renders batches by one format."""
+
+    def __init__(self, form: OutputFormat) -> None:
+        self._form = form
+        self._forwarded = frozenset(form.forward_headers)
+        self._explanation = ExplanationText(form.features, top=form.top)
+        self._judgement = Fragments(self._render_judgement)
+        self._window = Fragments(_render_window)
+        model = {"name": form.model_name, "version": form.model_version, "sha256": form.model_sha256[:_DIGEST_DIGITS]}
+        self._model = f',"model":{json_text(model)},"window":{{"first_offset":'
+
+    def encode(
+        self, records: Records, events: Events, windows: Windows, scores: Scores, *, copartitioned: frozenset[str]
+    ) -> Outgoing:
+        """One score record for each event whose score is finite, one dead letter for all that was refused.
+
+        Scores take the input's partition number where its topic is `copartitioned`; elsewhere, and for dead letters,
+        the key decides. Timestamps are the records' own, -1 where there is none.
+        """
+        rows = events.row.tolist()
+        keys = _keys([records.key[row] for row in rows], events.entity)
+        values = list(map(str.encode, self._texts(records, events, windows, scores)))
+        headers = [self._forward(records.headers(row)) for row in rows] if self._forwarded else None
+        finite = np.isfinite(scores.score) & np.isfinite(scores.p_value)
+        sent = finite & self._fits(keys, values, headers)
+        unsent = [self._unsent(rows[place], finite=bool(finite[place])) for place in np.flatnonzero(~sent).tolist()]
+        partition = [place.partition if place.topic in copartitioned else -1 for place in records.partitions]
+        return Outgoing(
+            key=_only(keys, sent),
+            value=_only(values, sent),
+            partition=_only([partition[place] for place in records.partition[events.row].tolist()], sent),
+            timestamp=_only(records.timestamp[events.row].tolist(), sent),
+            headers=None if headers is None else _only(headers, sent),
+            dead_letters=[self._dead_letter(refused, records) for refused in sorted([*events.refused, *unsent])],
+        )
+
+    def _texts(self, records: Records, events: Events, windows: Windows, scores: Scores) -> Iterator[str]:
+        """The score records as text, in the order of the contract's fields."""
+        topics = Fragments(lambda place: _render_topic(records.partitions[place]))
+        sources = Fragments(lambda place: _render_source(records.partitions[place]))
+        partition = records.partition[events.row]
+        offset = numbers(records.offset[events.row])
+        score = _on_its_side(scores.score, self._form.threshold)
+        warming = windows.length < self._form.min_length
+        anomaly = (score > self._form.threshold) & ~warming
+        missing = np.isnan(events.features).sum(axis=1)
+        contexts = repeat("{}") if events.context is None else map(bytes.decode, events.context)
+        columns = (
+            topics.of(partition),
+            offset,
+            repeat('","entity":"'),
+            escaped(events.entity),
+            repeat('","event_time":'),
+            numbers(events.event_time),
+            repeat(',"score":'),
+            numbers(score),
+            repeat(',"p_value":'),
+            float32s(scores.p_value),
+            self._judgement.of(missing * 4 + anomaly * 2 + warming),
+            self._reasons(scores.explanation, windows, anomaly),
+            repeat(',"context":'),
+            contexts,
+            repeat(self._model),
+            numbers(windows.first_offset),
+            self._window.of(windows.length * 2 + windows.truncated),
+            hexadecimals(windows.digest),
+            sources.of(partition),
+            offset,
+            repeat("}}"),
+        )
+        return map("".join, zip(*columns, strict=False))
+
+    def _reasons(self, explanation: Explanation, windows: Windows, anomaly: Bool) -> list[str]:
+        reasons = [UNEXPLAINED] * len(anomaly)
+        explain = self._form.explain
+        wanted = anomaly if explain == "anomalies" else np.full(len(anomaly), explain == "all")
+        told = _some(explanation, wanted[explanation.row])
+        for place, text in zip(told.row.tolist(), self._explanation.of(told, windows.values), strict=True):
+            reasons[place] = text
+        return reasons
+
+    def _render_judgement(self, code: int) -> str:
+        missing, anomaly, warming = code >> 2, bool(code & 2), bool(code & 1)
+        judgement = {
+            "threshold": self._form.threshold,
+            "is_anomaly": anomaly,
+            "warming": warming,
+            "missing": missing,
+        }
+        return f",{json_text(judgement)[1:-1]},"
+
+    def _forward(self, headers: Headers) -> Headers:
+        return [header for header in headers if header[0] in self._forwarded]
+
+    def _fits(self, keys: Sequence[bytes], values: Sequence[bytes], headers: Sequence[Headers] | None) -> Bool:
+        """Which records the producer will take: what is passed through or forwarded may make them too large."""
+        limit = self._form.max_dead_letter_bytes
+        longest = max(map(len, keys), default=0) + max(map(len, values), default=0) + FRAMING_BYTES
+        if headers is None and longest <= limit:
+            return np.ones(len(values), dtype=np.bool_)
+        sizes = map(size_of, keys, values, repeat(()) if headers is None else headers)
+        return np.fromiter((size <= limit for size in sizes), np.bool_, len(values))
+
+    def _unsent(self, row: int, *, finite: bool) -> Refused:
+        if finite:
+            limit = self._form.max_dead_letter_bytes
+            return Refused(row, "too_large", f"The score record would be larger than the producer's {limit} bytes.")
+        return Refused(row, "model_not_finite", "The model's score or p-value is not a finite number.")
+
+    def _dead_letter(self, refused: Refused, records: Records) -> OutgoingRecord:
+        return dead_letter(
+            refused, records, topic=self._form.dead_letter_topic, max_bytes=self._form.max_dead_letter_bytes
+        )
+
+
+def _keys(keys: Sequence[bytes | None], entities: Sequence[str]) -> list[bytes]:
+    return [entity.encode() if key is None else key for key, entity in zip(keys, entities, strict=True)]
+
+
+def _some(explanation: Explanation, wanted: Bool) -> Explanation:
+    if wanted.all():
+        return explanation
+    return Explanation(explanation.row[wanted], explanation.contribution[wanted], explanation.expected[wanted])
+
+
+def _only(column: list[_T], wanted: Bool) -> list[_T]:
+    return column if wanted.all() else list(itertools.compress(column, wanted))
+
+
+def _on_its_side(scores: Float32, threshold: float) -> NDArray[np.float64]:
+    """The shortest decimals; or the exact ones where the shortest would lie on the threshold's other side."""
+    exact, short = scores.astype(np.float64), shortest(scores)
+    return np.where((exact > threshold) == (short > threshold), short, exact)
+
+
+def _render_topic(place: TopicPartition) -> str:
+    identity = json_text(f"{place.topic}-{place.partition}-")
+    return f'{{"schema_version":1,"id":{identity[:-1]}'
+
+
+def _render_window(code: int) -> str:
+    length, truncated = code >> 1, bool(code & 1)
+    return f',"length":{length},"truncated":{json_text(truncated)},"digest":"'
+
+
+def _render_source(place: TopicPartition) -> str:
+    source = {"topic": place.topic, "partition": place.partition}
+    return f'"}},"source":{json_text(source)[:-1]},"offset":'
