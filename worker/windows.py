@@ -149,8 +149,8 @@ class _Rows:
     def chains(self, head: Int64, offset: Int64, depth: int) -> tuple[Int64, Int64]:
         """The last `depth` rows of each chain and their offsets, the newest first: both (depth, chain).
 
-        A chain that is shorter repeats the row that ends it. Links beyond the depth that is kept are never followed:
-        they may lead to a row in use elsewhere.
+        A shorter chain repeats the row that ends it, with offsets that mean nothing. Links beyond the depth that is
+        kept are never followed: they may lead to a row in use elsewhere.
         """
         rows = np.empty((depth, len(head)), np.int64)
         offsets = np.empty((depth, len(head)), np.int64)
@@ -513,7 +513,7 @@ class WindowStore:
         step = offsets - _previous(offsets, runs.first, former[:, _OFFSET])
         cut = self._cuts(step, times - _previous(times, runs.first, former[:, _TIME]))
         link = np.where(cut, _CUT, _previous(rows, runs.first, former[:, _HEAD]))
-        self._rows.link(rows, to=link, offsets=np.where(link < _FIRST_ROW, 0, step))
+        self._rows.link(rows, to=link, offsets=step)
 
         line = _Line.of(runs, known, (rows, offsets), cut)
         last = runs.last
@@ -607,19 +607,18 @@ class WindowStore:
     def _sweep_where_due(self) -> None:
         interval = max(1, self._lookback // _SWEEPS_PER_LOOKBACK)
         due = np.flatnonzero(self._end - self._swept >= interval)
-        if not len(due):
-            return
-        is_staged = np.zeros(self._entities.capacity, np.bool_)
-        for staged in self._staged:
-            is_staged[staged.slots] = True
         for partition in due.tolist():
-            slots = self._entities.of(partition)
-            self._sweep(partition, slots[~is_staged[slots]])
-        self._compact_where_wasteful()
+            self._sweep(partition)
+        if len(due):
+            self._compact_where_wasteful()
 
-    def _sweep(self, partition: int, slots: Int64) -> None:
-        """Drop what no window from here on can reach, of these entities of the partition."""
+    def _sweep(self, partition: int) -> None:
+        """Drop what no window after the kept events can reach.
+
+        What is staged needs no care: a chain that reaches from a staged row to one that goes is already cut between.
+        """
         reach = self._end[partition] - self._lookback
+        slots = self._entities.of(partition)
         state = self._entities.state[slots]
         dead = state[:, _OFFSET] <= reach
         self._release(slots[dead])

@@ -99,6 +99,20 @@ def test_the_lookback_counts_offsets_and_excludes_its_far_end() -> None:
     assert windows.first_offset.tolist() == [0, 0, 9]
 
 
+def test_a_row_is_there_as_long_as_a_window_can_reach_it() -> None:
+    store = make_store(lookback=10)
+    store.refill(make_events(["a", *"bcdefghi"]), **at(9))
+    assert store.extend(make_events(["a"]), **at(1, offset=9)).length.tolist() == [2]
+
+
+def test_an_entity_that_was_swept_comes_back_whole() -> None:
+    store = make_store(lookback=10)
+    store.refill(make_events(["a", "b"]), partition=np.zeros(2, np.int64), offset=np.array([0, 10]))
+    assert store.entities == 1
+    windows = store.extend(make_events(["a", "b"]), **at(2, offset=11))
+    assert windows.length.tolist() == [1, 2]
+
+
 def test_a_step_longer_than_the_gap_cuts_but_one_as_long_does_not() -> None:
     times = [0, 100, 201, 301]
     windows = make_store(max_gap_ms=100).extend(make_events(["a"] * 4, event_time=times), **at(4))
@@ -208,6 +222,19 @@ def test_a_window_cut_by_a_gap_is_whole_however_much_is_missing() -> None:
     assert windows.truncated.tolist() == [True, False]
 
 
+def test_a_cut_stays_known_while_the_window_behind_it_fills() -> None:
+    store = make_store(max_gap_ms=100)
+    store.mark_missing(0, before=10)
+    store.refill(make_events(["a", "a"], event_time=[0, 500]), **at(2, offset=10))
+    windows = store.extend(make_events(["a"], event_time=[501]), **at(1, offset=12))
+    store.keep()
+    assert windows.length.tolist() == [2]
+    assert windows.truncated.tolist() == [False]
+    assert store.oldest_needed(0, committed=13) == 10
+    store.refill(make_events(["a"] * 3, event_time=[502, 503, 504]), **at(3, offset=13))
+    assert store.oldest_needed(0, committed=16) == 12
+
+
 def test_the_mark_can_be_taken_back() -> None:
     store = make_store()
     store.mark_missing(0, before=50)
@@ -239,6 +266,22 @@ def test_the_oldest_needed_offset_never_lies_beyond_the_lookback() -> None:
     assert store.oldest_needed(0, committed=31) == 22
     store.keep()
     assert store.oldest_needed(0, committed=31) == 30
+
+
+def test_the_oldest_needed_offset_rises_when_rows_age() -> None:
+    store = make_store(lookback=8)
+    store.refill(make_events(["a"] * 3), partition=np.zeros(3, np.int64), offset=np.array([0, 5, 9]))
+    assert store.oldest_needed(0, committed=10) == 5
+
+
+def test_the_oldest_needed_offset_knows_a_partition_that_began_just_now() -> None:
+    store = make_store()
+    store.refill(make_events([f"e{number}" for number in range(100)]), **at(100))
+    assert store.oldest_needed(1, committed=7) == 7
+    store.refill(make_events(["a"]), **at(1, partition=1, offset=7))
+    assert store.oldest_needed(1, committed=9) == 7
+    store.forget(1)
+    assert store.oldest_needed(1, committed=9) == 9
 
 
 def test_what_a_staged_batch_no_longer_needs_is_needed_until_it_is_kept() -> None:
@@ -306,6 +349,15 @@ def test_entities_that_come_and_go_do_not_pile_up() -> None:
     assert max(size for _, size in held) < bound(6000, 2, name_bytes=14) + 2 * (1 << 16)
 
 
+def test_offsets_that_begin_again_after_a_partition_was_forgotten_are_swept_too() -> None:
+    store = make_store(lookback=100)
+    store.refill(make_events(["a"]), **at(1, offset=10**9))
+    store.forget(0)
+    for offset in range(0, 1000, 10):
+        store.refill(make_events(names(offset, offset + 10)), **at(10, offset=offset))
+    assert store.entities <= 135
+
+
 def test_a_partition_holds_at_most_twice_the_lookback_in_rows() -> None:
     store = make_store(window=500, features=8, lookback=2000)
     fill(store, 100, 200)
@@ -327,10 +379,9 @@ def test_memory_is_given_back_when_partitions_are_forgotten() -> None:
     store = make_store(window=16, features=8, lookback=10**6)
     for partition in range(8):
         fill(store, 2000, 16, partition=partition)
-    full = store.nbytes
     for partition in range(7):
         store.forget(partition)
-    assert store.nbytes < full / 7
+    assert store.nbytes < bound(2000, 16, name_bytes=14)
     windows = store.extend(
         make_events(names(0, 3), features=np.zeros((3, 8), np.float32)), **at(3, partition=7, offset=32_000)
     )
