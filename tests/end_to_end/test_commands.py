@@ -160,7 +160,7 @@ def test_capture_writes_parquet(job: Job) -> None:
 
 
 def self_contained_events(count: int) -> list[bytes]:
-    """Events that hold entity and time themselves, every kind of bad value between them (but null, which no file has)."""
+    """Events that hold entity and time themselves, bad values of every kind between them (no file has null)."""
     values = [
         json.dumps({"machine": event.key.decode(), "t": event.timestamp, **json.loads(event.value)}).encode()
         for event in good_events(count)
