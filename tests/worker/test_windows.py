@@ -375,6 +375,21 @@ def test_rows_older_than_the_lookback_go_even_while_batches_are_always_staged() 
     assert store._rows.capacity - store._rows.unused <= 2 * 2000
 
 
+def test_a_row_that_ages_under_a_staged_one_is_freed_once() -> None:
+    store = make_store(lookback=10)
+    store.refill(make_events(["a"]), **at(1))
+    store.extend(make_events([*"bcdefghij"]), **at(9, offset=1))
+    store.extend(make_events(["a"]), **at(1, offset=10))
+    store.keep()  # the reach is now the offset of the first row, which the staged one follows
+    store.drop()
+    store.extend(make_events(["a"]), **at(1, offset=10))
+    store.keep()
+    store.refill(make_events([*"klma"]), **at(4, offset=11))
+    windows = store.extend(make_events([*"klma"]), **at(4, offset=15))
+    assert windows.length.tolist() == [2, 2, 2, 3]
+    assert windows.values[:, 2, 0].tolist() == [0, 1, 2, 3]
+
+
 def test_memory_is_given_back_when_partitions_are_forgotten() -> None:
     store = make_store(window=16, features=8, lookback=10**6)
     for partition in range(8):
