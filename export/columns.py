@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from export.errors import DataError, UsageError
 from export.event_time import UNITS, unit_of
 from export.table_file import TableFile, first_unreadable
+from schemas import captured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +60,8 @@ def choose_columns(
 
 
 def _numeric(table: TableFile, keys: tuple[str, ...]) -> list[str]:
-    fields = [field for field in table.schema if field.name not in keys]
+    others = {*keys, *_where_captured_from(table)}
+    fields = [field for field in table.schema if field.name not in others]
     for field in fields:
         if pa.types.is_string(field.type):
             _refuse_spoilt_numbers(table, field.name)
@@ -69,6 +71,11 @@ def _numeric(table: TableFile, keys: tuple[str, ...]) -> list[str]:
             f"{table.name} has no numeric column beside --entity and --timestamp: there is nothing to learn from."
         )
     return numeric
+
+
+def _where_captured_from(table: TableFile) -> tuple[str, ...]:
+    """The columns in which a captured table tells where its rows lay: numbers, but nothing to learn from."""
+    return captured.RESERVED if set(captured.RESERVED) <= set(table.schema.names) else ()
 
 
 def _require(table: TableFile, names: Sequence[str]) -> None:
