@@ -126,14 +126,11 @@ class Stream:
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """Write no more, and wait until everything written is acknowledged."""
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        """Write no more, and wait until everything written is acknowledged (unless the test has failed already)."""
         self._stopped.set()
         self._thread.join()
-        left = self._producer.flush(60)
+        left = self._producer.flush(60) if error is None else 0
         if left:
             raise TimeoutError(f"{left} events were not acknowledged")
 

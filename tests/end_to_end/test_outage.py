@@ -18,7 +18,7 @@ def own_broker() -> Iterator[Broker]:
         yield started
 
 
-def test_an_outage_is_ridden_out(make_job: MakeJob, own_broker: Broker) -> None:
+def test_an_outage_is_ridden_out(own_broker: Broker, make_job: MakeJob) -> None:
     job = make_job(own_broker.bootstrap)
     with Stream(own_broker.bootstrap, job.inputs, a_second=400) as stream:
         worker = job.start()
@@ -36,7 +36,7 @@ def test_an_outage_is_ridden_out(make_job: MakeJob, own_broker: Broker) -> None:
     assert job.verify().scored > 2500
 
 
-def test_a_second_signal_ends_a_worker_at_once(make_job: MakeJob, own_broker: Broker) -> None:
+def test_a_second_signal_ends_a_worker_at_once(own_broker: Broker, make_job: MakeJob) -> None:
     job = make_job(own_broker.bootstrap)
     with Stream(own_broker.bootstrap, job.inputs, a_second=400):
         worker = job.start()
@@ -51,7 +51,7 @@ def test_a_second_signal_ends_a_worker_at_once(make_job: MakeJob, own_broker: Br
         own_broker.resume()
 
 
-def test_a_worker_ends_in_time_although_the_brokers_are_gone(make_job: MakeJob, own_broker: Broker) -> None:
+def test_a_worker_ends_in_time_although_the_brokers_are_gone(own_broker: Broker, make_job: MakeJob) -> None:
     job = make_job(own_broker.bootstrap)
     with Stream(own_broker.bootstrap, job.inputs, a_second=400):
         worker = job.start()
