@@ -5,32 +5,30 @@ features' names.
 """
 
 import argparse
+import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 
 from schemas import captured
-from schemas.settings import EventSettings, Settings, steps_of
+from schemas.settings import Settings
 from worker.batch import Events, Records
 from worker.decoder import JsonDecoder
-from worker.discovery import numeric_fields
 from worker.errors import ConfigError, ExitCode, WorkerError
 from worker.extent import Extent, slices_of
+from worker.feature_choice import choose_features, events_with
 from worker.formats import event_format
 from worker.kafka_log import KafkaLog, Piece
-from worker.model_store import load_artifact
 from worker.progress import progress_bar
-from worker.tables import Column, Kind, Table, new_table
+from worker.tables import Column, Kind, Table, new_table, refuse_unwritable
 from worker.times import epoch_ms, span_ms
 
 _PIECE_RECORDS = 10_000
-_DISCOVERY_RECORDS = 2_000
 
 _EXAMPLES = """\
 The file has one row per valid event, in the order of each partition: entity, event_time (milliseconds since 1970), the
@@ -119,6 +117,7 @@ def capture(
     show_progress: bool,
 ) -> int:
     """Write the events of that extent to `output`. Raises ConfigError, BrokerError, WorkerError (no events)."""
+    refuse_unwritable(output)
     topics = settings.kafka.input_topics
     with KafkaLog(settings) as log:
         slices = slices_of(log, topics, extent)
@@ -129,14 +128,17 @@ def capture(
             )
         with progress_bar(console, "reading", total=total, shown=show_progress) as advance:
             batches = _told(log.read(slices, max_records=_PIECE_RECORDS), advance)
-            names, origin, batches = _feature_names(settings, features, batches)
-            _refuse_clash(names)
-            decoder = JsonDecoder(event_format(_for_features(settings.events, names), names))
+            names, origin, batches = choose_features(settings, features, batches)
+            decoder = JsonDecoder(event_format(events_with(settings.events, names), names))
             tally = _write(batches, decoder, names, output)
     console.print(f"{len(names)} features {origin}: {', '.join(names)}")
     console.print(f"wrote {tally.rows:,} rows to {output}")
     for sentence in tally.sentences():
         console.print(sentence)
+    console.print(
+        f"next: anomaly-export train --data {shlex.quote(str(output))} --entity {captured.ENTITY}"
+        f" --timestamp {captured.EVENT_TIME} --output {shlex.quote(Path(settings.model.uri).name)}"
+    )
     return ExitCode.DONE
 
 
@@ -144,61 +146,6 @@ def _told(pieces: Iterable[Piece], advance: Callable[[int], None]) -> Iterator[R
     for piece in pieces:
         advance(piece.offsets)
         yield piece.records
-
-
-# --- which features
-
-
-def _feature_names(
-    settings: Settings, asked: Sequence[str] | None, batches: Iterator[Records]
-) -> tuple[tuple[str, ...], str, Iterator[Records]]:
-    """The features to write, how they were found, and the batches again (finding them may have read some)."""
-    if asked:
-        return tuple(asked), "as asked for", batches
-    uri = settings.model.uri.removeprefix("file://")
-    if Path(uri).is_file():
-        manifest = load_artifact(settings.model.uri, sha256=settings.model.sha256).manifest
-        return manifest.feature_names, f"of the model {uri}", batches
-    if settings.events.features:
-        return tuple(settings.events.features), "of events.features", batches
-    sample = _first(batches, _DISCOVERY_RECORDS)
-    names = numeric_fields(chain.from_iterable(batch.value for batch in sample), without=_other_fields(settings.events))
-    if not names:
-        raise ConfigError(
-            "The events have no numeric top-level field: name paths in events.features, or give --features."
-        )
-    return names, "found in the events", chain(sample, batches)
-
-
-def _first(batches: Iterator[Records], records: int) -> list[Records]:
-    taken: list[Records] = []
-    for batch in batches:
-        taken.append(batch)
-        if sum(map(len, taken)) >= records:
-            break
-    return taken
-
-
-def _other_fields(events: EventSettings) -> frozenset[str]:
-    paths = [path for path in (events.entity, events.timestamp, *events.where) if path is not None]
-    return frozenset(steps_of(path)[0] for path in paths)
-
-
-def _for_features(events: EventSettings, names: Sequence[str]) -> EventSettings:
-    """The settings without what they say of other features."""
-    mapped = {name: path for name, path in events.features.items() if name in names}
-    return events.model_copy(
-        update={"features": mapped, "required": [name for name in events.required if name in names]}
-    )
-
-
-def _refuse_clash(names: Sequence[str]) -> None:
-    clash = sorted(set(names).intersection(captured.RESERVED))
-    if clash:
-        raise ConfigError(
-            f"events.features: the table has a column {clash[0]!r} of its own: give the feature another name there,"
-            " with this one as its path, or leave it out by --features."
-        )
 
 
 # --- the table

@@ -21,6 +21,7 @@ from worker.parquet_rows import pyarrow_module
 Kind: TypeAlias = Literal["text", "int64", "float32"]
 Column: TypeAlias = Sequence[str] | Int64 | Float32
 
+_PARQUET = ".parquet"
 _ROW_GROUP = 100_000
 """Rows that Parquet compresses together: enough to compress well, few enough to hold in memory."""
 
@@ -34,16 +35,25 @@ class Table(Protocol):
 
 @contextlib.contextmanager
 def new_table(path: Path, kinds: Mapping[str, Kind]) -> Iterator[Table]:
-    """A table to write to. Raises ConfigError where the suffix is unknown, or Parquet is asked for without pyarrow."""
-    name = path.name.lower()
-    if name.endswith(".parquet"):
+    """A table to write to. Raises ConfigError as `refuse_unwritable` does."""
+    refuse_unwritable(path)
+    if path.name.lower().endswith(_PARQUET):
         with unfinished(path) as partial, _parquet_table(partial, kinds) as parquet_table:
             yield parquet_table
-    elif name.endswith((".csv", ".csv.gz")):
+    else:
         with new_file(path) as file, io.TextIOWrapper(file, "utf-8", newline="") as text:
             yield _CsvTable(text, kinds)
-    else:
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Raise ConfigError where the suffix is unknown, the folder is missing, or Parquet is asked for without pyarrow."""
+    name = path.name.lower()
+    if not name.endswith(TABLES):
         raise ConfigError(f"{path}: its name must end in one of {', '.join(TABLES)}")
+    if not path.parent.is_dir():
+        raise ConfigError(f"{path}: there is no folder {path.parent}")
+    if name.endswith(_PARQUET):
+        pyarrow_module("pyarrow", path)
 
 
 class _CsvTable:

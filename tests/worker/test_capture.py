@@ -68,3 +68,13 @@ def test_a_broker_out_of_reach_is_told_and_no_file_is_left(
     with pytest.raises(BrokerError, match=r"No broker answered within 0\.5 s"):
         capture.run(parsed("--last", "7d"), least_settings(kafka=kafka))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"), [("events.xlsx", "must end in"), ("no/events.csv", "there is no folder")]
+)
+def test_an_output_that_cannot_be_written_is_refused_before_the_brokers_are_asked(
+    parsed: Callable[..., argparse.Namespace], tmp_path: Path, name: str, sentence: str
+) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        capture.run(parsed("--last", "7d", "--output", str(tmp_path / name)), least_settings())
