@@ -37,7 +37,7 @@ def setting_of(manifest: Manifest) -> Setting:
         bottleneck=int(str(manifest.detector.hyperparameters["bottleneck"])),
         alarm_rate=manifest.alarm_rate,
         held_back=0.2,  # as the exporter does: the newest fifth of each entity's rows calibrates,
-        tail_share=0.05,  # and the highest twentieth of its scores make the tail
+        tail_share=0.01,  # and the highest hundredth of its scores makes the tail
     )
 
 
