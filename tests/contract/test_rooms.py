@@ -3,20 +3,27 @@
 import json
 import math
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
+from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schemas.settings import EventSettings
-from tests.artifacts import artifact_bytes
+from schemas.settings import EventSettings, Settings
+from tests.artifacts import artifact_bytes, make_artifact
+from tests.end_to_end.stream import MAX_BYTES
+from tests.end_to_end.stream import events as endless_events
 from tests.log_record import LogRecord
-from tests.oracle import Case, Dead, Expectation, Skipped, Valid, _Judge, verdict, window_digest
+from tests.oracle import Case, Dead, Expectation, Skipped, Valid, _Judge, verdict, verify, window_digest
 from tests.test_oracle import settings as worker_settings
 from worker.batch import Events, Records, TopicPartition
 from worker.decoder import JsonDecoder
-from worker.formats import event_format
+from worker.detector import Detector, ExplainRule
+from worker.encoder import Encoder
+from worker.formats import event_format, output_format, window_format
+from worker.model_store import Artifact, load_artifact
 from worker.windows import WindowStore
 
 FEATURES = ("x", "y")
@@ -220,3 +227,70 @@ def held_against(
         assert not windows.truncated[row]
         np.testing.assert_array_equal(windows.values[row], wanted.values)
         np.testing.assert_array_equal(windows.elapsed[row], wanted.elapsed)
+
+
+# ---- all rooms in a row
+
+
+class Rooms:
+    """Decoder, windows, detector, encoder: a batch in, its records out."""
+
+    def __init__(self, told: Settings, artifact: Artifact) -> None:
+        form = window_format(told, artifact.manifest)
+        self._decoder = JsonDecoder(event_format(told.events, artifact.manifest.feature_names))
+        self._detector = Detector(
+            artifact, provider="cpu", threads=1, explain=ExplainRule(told.explain.when, told.alert.threshold)
+        )
+        self._windows = WindowStore(
+            window=form.window,
+            features=form.features,
+            lookback_offsets=form.lookback_offsets,
+            max_gap_ms=form.max_gap_ms,
+            with_elapsed=self._detector.needs_elapsed,
+        )
+        self._encoder = Encoder(output_format(told, artifact))
+
+    def make(self, part: Sequence[LogRecord]) -> tuple[list[LogRecord], list[LogRecord]]:
+        """Scores and dead letters of consecutive records; all but co-partitioned scores go to partition 0."""
+        records = batch(part)
+        events = self._decoder.decode(records)
+        windows = self._windows.extend(
+            events, partition=records.partition[events.row], offset=records.offset[events.row]
+        )
+        self._windows.keep()
+        scores = self._detector.score(windows, events.entity)
+        outgoing = self._encoder.encode(records, events, windows, scores, copartitioned=frozenset({"events"}))
+        headers = outgoing.headers or [()] * len(outgoing.key)
+        columns = zip(outgoing.partition, outgoing.timestamp, outgoing.key, outgoing.value, headers, strict=True)
+        scored = [
+            LogRecord("scores", partition, -1, stamp, key, value, tuple(own))
+            for partition, stamp, key, value, own in columns
+        ]
+        dead = [
+            LogRecord(letter.topic, 0, -1, letter.timestamp, letter.key, letter.value, tuple(letter.headers))
+            for letter in outgoing.dead_letters
+        ]
+        return scored, dead
+
+
+@pytest.mark.parametrize("explain", ["anomalies", "all", "never"])
+def test_what_the_rooms_make_of_a_stream_is_what_the_oracle_expects(tmp_path: Path, explain: str) -> None:
+    path = make_artifact(tmp_path / "m.onnx", window=6, min_length=3, max_gap_s=90.0, with_elapsed=True)
+    told = worker_settings(
+        events={"max_bytes": MAX_BYTES, "forward_headers": ["trace"], "passthrough": ["unit", "x"]},
+        explain={"when": explain, "top": 2},
+        lookback_offsets=400,
+    )
+    stream = (event.to("events", number % 2) for number, event in enumerate(islice(endless_events(), 1500)))
+    log = [record._replace(offset=number // 2) for number, record in enumerate(stream)]
+    rooms = Rooms(told, load_artifact(str(path), sha256=None))
+    made = [rooms.make(log[start : start + 170]) for start in range(0, len(log), 170)]
+    scores = [record for scored, _ in made for record in scored]
+    report = verify(
+        Case(settings=told, model=path.read_bytes(), partitions={"events": 2, "scores": 2}),
+        inputs=log,
+        scores=[record._replace(offset=number) for number, record in enumerate(scores)],
+        dead_letters=[record for _, dead in made for record in dead],
+    )
+    assert report.scored > 1300
+    assert report.dead > 20
