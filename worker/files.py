@@ -21,6 +21,7 @@ from worker.csv_rows import Cells, RowFormat, is_number
 from worker.errors import ConfigError, WorkerError
 
 TABLES = (".csv", ".csv.gz", ".parquet")
+_CHUNK_BYTES = 32 << 20
 LINES = (".ndjson", ".ndjson.gz", ".jsonl", ".jsonl.gz")
 
 
@@ -75,7 +76,7 @@ def columns_of(path: Path) -> Columns | None:
 
 
 def read_values(path: Path, *, chunk_rows: int, max_bytes: int, cells: Cells) -> Iterator[Chunk]:
-    """The file's events in order. A line longer than `max_bytes` is cut one byte above it. Raises ConfigError."""
+    """The file's events in order. A line longer than twice `max_bytes` is cut there. Raises ConfigError."""
     suffix = suffix_of(path)
     if suffix in LINES:
         return _read_lines(path, chunk_rows=chunk_rows, max_bytes=max_bytes)
@@ -89,19 +90,30 @@ def read_values(path: Path, *, chunk_rows: int, max_bytes: int, cells: Cells) ->
 
 def _read_lines(path: Path, *, chunk_rows: int, max_bytes: int) -> Iterator[Chunk]:
     with _opened(path) as source:
-        lines = _lines(source.content, max_bytes)
-        yield from _numbered(iter(lambda: list(islice(lines, chunk_rows)), []), source)
+        yield from _numbered(_bounded(_lines(source.content, 2 * max_bytes), chunk_rows), source)
 
 
-def _lines(file: IO[bytes], max_bytes: int) -> Iterator[bytes]:
-    limit = max_bytes + 2  # one byte too many shows that a line is too large, and there is its end
-    for line in iter(partial(file.readline, limit), b""):
+def _bounded(lines: Iterator[bytes], chunk_rows: int) -> Iterator[list[bytes]]:
+    """Chunks of so many lines, or of fewer where they are long."""
+    chunk, size = list[bytes](), 0
+    for line in lines:
+        chunk.append(line)
+        size += len(line)
+        if len(chunk) == chunk_rows or size > _CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def _lines(file: IO[bytes], longest: int) -> Iterator[bytes]:
+    for line in iter(partial(file.readline, longest + 1), b""):
         if line.endswith(b"\n"):
             yield line[:-1]
             continue
-        yield line[: max_bytes + 1]
-        if len(line) == limit:
-            _skip_line(file, limit)
+        yield line[:longest]
+        if len(line) > longest:
+            _skip_line(file, longest)
 
 
 def _skip_line(file: IO[bytes], limit: int) -> None:

@@ -17,6 +17,7 @@ from schemas.dead_letter import DeadLetter
 from tests.end_to_end.conftest import MakeJob
 from tests.end_to_end.job import COMMAND, Job
 from tests.end_to_end.stream import BAD_VALUES, FIRST_TIME_MS, Event, events
+from tests.self_contained import PATHS, self_contained_events
 from worker.capture import capture
 from worker.errors import BrokerError, ExitCode, WorkerError
 from worker.extent import Extent
@@ -159,21 +160,9 @@ def test_capture_writes_parquet(job: Job) -> None:
 # --- score
 
 
-def self_contained_events(count: int) -> list[bytes]:
-    """Events that hold entity and time themselves, bad values of every kind between them (no file has null)."""
-    values = [
-        json.dumps({"machine": event.key.decode(), "t": event.timestamp, **json.loads(event.value)}).encode()
-        for event in good_events(count)
-    ]
-    bad = [value for value in BAD_VALUES.values() if value is not None]
-    for place, value in enumerate(bad):
-        values.insert(7 * place + 5, value)
-    return values
-
-
 def test_a_file_scores_as_the_same_events_do_through_kafka(make_job: MakeJob, bootstrap: str) -> None:
     job = make_job(bootstrap, partitions=(1,), out=1)
-    job.set({"events": {"entity": "machine", "timestamp": "t"}})
+    job.set({"events": PATHS})
     values = self_contained_events(400)
     job.write([Event(None, value, FIRST_TIME_MS) for value in values], partition=0)
     worker = job.start()

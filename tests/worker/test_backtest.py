@@ -12,9 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from schemas.dead_letter import MESSAGE_HEADER, OFFSET_HEADER, PARTITION_HEADER, REASON_HEADER, TOPIC_HEADER
 from schemas.score_record import ScoreRecord
 from tests.artifacts import make_artifact
+from tests.end_to_end.stream import BAD_VALUES, MAX_BYTES
 from tests.least_settings import least_settings
+from tests.log_record import LogRecord
+from tests.oracle import Case, verify
+from tests.self_contained import PATHS, self_contained_events
 from worker import backtest
 from worker.errors import ArtifactError, ConfigError, ExitCode
 
@@ -97,6 +102,47 @@ def test_every_line_is_a_score_record_whose_offset_is_its_row(tmp_path: Path, sc
     assert [record.warming for record in records[:3]] == [True, True, False]
     assert any(record.is_anomaly for record in records)
     assert not all(record.is_anomaly for record in records)
+
+
+def test_scores_and_refusals_are_what_the_oracle_reckons(
+    tmp_path: Path, score: Callable[..., list[dict]], model: Path
+) -> None:
+    data = tmp_path / "events.ndjson"
+    values = self_contained_events(400)
+    data.write_bytes(b"\n".join(values))
+    settings = least_settings(
+        model={"uri": str(model)},
+        kafka=dict(least_settings().kafka) | {"input_topics": [data.name]},
+        events=dict(PATHS) | {"max_bytes": MAX_BYTES},
+        lookback_offsets=100,
+        batch={"max_events": 64},
+        inference={"provider": "cpu"},
+    )
+    inputs = [LogRecord(data.name, 0, row, row, b"events", value) for row, value in enumerate(values)]
+    scores = [
+        LogRecord(
+            "scores", 0, place, inputs[record["source"]["offset"]].timestamp, b"events", json.dumps(record).encode()
+        )
+        for place, record in enumerate(score(data, settings=settings))
+    ]
+    letters = [_letter(inputs[line["row"]], line, place) for place, line in enumerate(dead(tmp_path))]
+    case = Case(settings=settings, model=model.read_bytes(), committed={(data.name, 0): len(values)})
+    report = verify(case, inputs=inputs, scores=scores, dead_letters=letters)
+    assert (report.scored, report.dead) == (400, len(BAD_VALUES) - 1)
+
+
+def _letter(refused: LogRecord, line: dict, place: int) -> LogRecord:
+    """The dead letter that the line stands for; its value is the line's own."""
+    value = base64.b64decode(line["value_base64"]) if "value_base64" in line else line["value"].encode()
+    about = {
+        TOPIC_HEADER: refused.topic,
+        PARTITION_HEADER: "0",
+        OFFSET_HEADER: str(line["row"]),
+        REASON_HEADER: line["reason"],
+        MESSAGE_HEADER: line["message"],
+    }
+    headers = tuple((name, text.encode()) for name, text in about.items())
+    return LogRecord("dead-letters", 0, place, refused.timestamp, refused.key, value, headers)
 
 
 def test_chunks_change_no_score(tmp_path: Path, score: Callable[..., list[dict]], model: Path) -> None:
