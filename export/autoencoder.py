@@ -258,7 +258,8 @@ def _loss(module: AutoencoderModule, window: Tensor, noise: torch.Generator) -> 
     flat = window.flatten(1)
     shown = ~torch.isnan(flat) & _shown(window.shape, noise).flatten(1)
     normal = module.normalised(flat, shown)
-    return ((module.network(normal) - normal) ** 2 * shown).sum() / shown.sum().clamp(min=1)
+    squared: Tensor = (module.network(normal) - normal) ** 2 * shown
+    return squared.sum() / shown.sum().clamp(min=1)
 
 
 def _shown(shape: torch.Size, noise: torch.Generator) -> Tensor:
@@ -296,4 +297,4 @@ def _usual_error(module: AutoencoderModule, windows: Windows) -> Tensor:
     """(F,) the mean squared error of each feature; 1 where none was seen."""
     total, cells = _squared_errors(module, windows)
     usual = torch.where(cells > 0, total / cells.clamp(min=1), 1.0)
-    return usual.clamp(min=_ERROR_FLOOR).to(torch.float32)
+    return torch.clamp(usual, min=_ERROR_FLOOR).float()

@@ -154,7 +154,9 @@ def _add_detector_options(group: "argparse._ArgumentGroup") -> None:
 def _add_work_options(group: "argparse._ArgumentGroup") -> None:
     group.add_argument("--epochs", metavar="N", help="most passes over the training windows (default: by their number)")
     group.add_argument("--seed", metavar="N", help="equal seeds give equal files on one machine (default: 0)")
-    group.add_argument("--threads", metavar="N", help="CPU threads (default: the machine's cores)")
+    group.add_argument(
+        "--threads", metavar="N", help="CPU threads (default: 1; more pay only for wide networks on an idle machine)"
+    )
     group.add_argument(
         "--max-windows", metavar="N", help="evenly spaced windows to keep of a larger file (default: 200000)"
     )

@@ -21,6 +21,8 @@ class Columns:
     timestamp_unit: str
     features: tuple[str, ...]
     left_out: tuple[str, ...] = ()
+    in_log_order: bool = False
+    """Whether the rows stand as they lay in a topic: then, as for the worker, that order counts, not their times."""
 
     @property
     def types(self) -> dict[str, pa.DataType]:
@@ -39,11 +41,18 @@ def choose_columns(
 ) -> Columns:
     """The columns to read from every file; without `features` every numeric column of the first.
 
+    Where the worker captured the files, their entity and event time need not be named.
+
     Raises:
         UsageError: a named column is not there, is not numeric, or nothing numeric is left.
         DataError: a column that seems numeric holds text.
     """
     first = tables[0]
+    is_captured = _is_captured(first)
+    if is_captured:
+        entity = entity or captured.ENTITY
+        timestamp = timestamp or captured.EVENT_TIME
+        timestamp_unit = timestamp_unit or ("ms" if timestamp == captured.EVENT_TIME else None)
     keys = tuple(name for name in (entity, timestamp) if name is not None)
     if features is None:
         features = _numeric(first, keys)
@@ -56,11 +65,12 @@ def choose_columns(
         timestamp_unit=timestamp_unit or _unit(first, timestamp),
         features=tuple(features),
         left_out=tuple(f"{field.name} ({_type_in_words(field.type)})" for field in others),
+        in_log_order=is_captured,
     )
 
 
 def _numeric(table: TableFile, keys: tuple[str, ...]) -> list[str]:
-    others = {*keys, *_where_captured_from(table)}
+    others = {*keys, *(captured.RESERVED if _is_captured(table) else ())}
     fields = [field for field in table.schema if field.name not in others]
     for field in fields:
         if pa.types.is_string(field.type):
@@ -73,9 +83,9 @@ def _numeric(table: TableFile, keys: tuple[str, ...]) -> list[str]:
     return numeric
 
 
-def _where_captured_from(table: TableFile) -> tuple[str, ...]:
-    """The columns in which a captured table tells where its rows lay: numbers, but nothing to learn from."""
-    return captured.RESERVED if set(captured.RESERVED) <= set(table.schema.names) else ()
+def _is_captured(table: TableFile) -> bool:
+    """Whether the worker wrote the table; partition and offset are then numbers, but nothing to learn from."""
+    return set(captured.RESERVED) <= set(table.schema.names)
 
 
 def _require(table: TableFile, names: Sequence[str]) -> None:

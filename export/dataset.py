@@ -90,7 +90,9 @@ class Dataset:
         for chunk in self.chunks(entities):
             rows_of_entity.grow(len(entities))
             rows_of_entity.values += np.bincount(chunk.entity, minlength=len(entities))
-            clock.check(chunk, tuple(entities))
+            clock.follow(chunk)
+            if not self.columns.in_log_order:
+                clock.check(chunk, tuple(entities))
             digest.update(chunk)
             on_rows(int(rows_of_entity.values.sum()))
         if not entities:
@@ -163,8 +165,15 @@ class _Clock:
             )
         last = np.r_[first[1:], True]
         self._latest.values[entity[last]] = ordered_ms[last]
-        self.start_ms = min(int(time_ms.min()), self.start_ms if self.start_ms is not None else int(time_ms.min()))
-        self.end_ms = max(int(time_ms.max()), self.end_ms if self.end_ms is not None else int(time_ms.max()))
+
+    def follow(self, chunk: Chunk) -> None:
+        """Widens the range of times."""
+        time_ms = chunk.event_time_ms
+        if time_ms is None or len(time_ms) == 0:
+            return
+        earliest, latest = int(time_ms.min()), int(time_ms.max())
+        self.start_ms = earliest if self.start_ms is None else min(earliest, self.start_ms)
+        self.end_ms = latest if self.end_ms is None else max(latest, self.end_ms)
 
 
 class _ContentDigest:

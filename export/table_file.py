@@ -48,6 +48,10 @@ class CsvFile:
         self.name = path.name
         self._path = path
         self.schema = self._open(pyarrow.csv.ConvertOptions()).schema
+        try:
+            _ = self.schema.names
+        except UnicodeDecodeError as error:
+            raise DataError(f"{self.name}: its column names are not UTF-8.") from error
 
     def batches(self, types: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
         """See TableFile."""

@@ -92,6 +92,8 @@ def _dataset(config: TrainingConfig) -> Dataset:
         timestamp_unit=config.timestamp_unit,
         features=config.features,
     )
+    if config.max_gap is not None and columns.timestamp is None:
+        raise UsageError("--max-gap needs --timestamp: without times there are no gaps to see.")
     return Dataset(tables, columns)
 
 
@@ -118,10 +120,10 @@ def _windows(dataset: Dataset, config: TrainingConfig, watch: Watch) -> tuple[Su
 
 
 @contextmanager
-def _repeatable(threads: int | None) -> Iterator[None]:
+def _repeatable(threads: int) -> Iterator[None]:
     """Equal results for equal inputs; torch's settings are put back afterwards."""
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    torch.set_num_threads(threads or before[0])
+    torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(mode=True)
     try:
         yield

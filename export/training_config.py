@@ -46,7 +46,7 @@ class TrainingConfig(BaseModel):
     seed: Annotated[int, Ge(0), Lt(2**32)] = 0
     alarm_rate: Annotated[float, Gt(1e-9), Lt(0.5)] = 0.001
     max_windows: Annotated[int, Ge(1000)] = 200_000
-    threads: PositiveInt | None = None
+    threads: PositiveInt = 1
 
     @model_validator(mode="after")
     def _consistent(self) -> "TrainingConfig":
@@ -54,8 +54,6 @@ class TrainingConfig(BaseModel):
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f"column {repeated[0]!r} is named twice among entity, timestamp and features")
-        if self.max_gap is not None and self.timestamp is None:
-            raise ValueError("max-gap needs timestamp: without times there are no gaps to see")
         if self.min_length is not None and self.min_length > self.window:
             raise ValueError(f"min-length {self.min_length} is more than the window's {self.window} rows")
         if self.output.suffix != ".onnx":

@@ -1,0 +1,43 @@
+"""What the parity gate lets through."""
+
+import numpy as np
+
+from export.parity import difference
+from schemas.artifact import CONTRIBUTION, EXPECTED, P_VALUE, SCORE
+
+
+def outputs() -> dict[str, np.ndarray]:
+    shape = (3, 2, 2)
+    return {
+        SCORE: np.array([0.1, 1.0, 5.0], np.float32),
+        P_VALUE: np.array([0.5, 1e-3, 1e-15], np.float32),
+        CONTRIBUTION: np.full(shape, 0.25, np.float32),
+        EXPECTED: np.full(shape, 1e6, np.float32),
+    }
+
+
+def test_rounding_passes() -> None:
+    other = {name: values * np.float32(1 + 1e-5) for name, values in outputs().items()}
+    assert difference(other, outputs()) is None
+
+
+def test_each_output_is_named_with_its_difference() -> None:
+    for name, change in ((SCORE, 0.01), (P_VALUE, 1e-3), (CONTRIBUTION, 0.01), (EXPECTED, 1e3)):
+        other = outputs()
+        other[name].flat[1] += change
+        assert str(difference(other, outputs())).startswith(f"output {name!r} differs by ")
+
+
+def test_a_p_value_is_compared_by_its_own_size() -> None:
+    other = outputs()
+    other[P_VALUE][2] *= 2
+    # a tail so thin is beyond what the absolute tolerance leaves
+    assert difference(other, outputs()) is None
+    other[P_VALUE][1] *= 2
+    assert difference(other, outputs()) is not None
+
+
+def test_what_is_not_finite_never_passes() -> None:
+    other = outputs()
+    other[SCORE][0] = np.nan
+    assert difference(other, outputs()) == "output 'score' is not finite"
