@@ -18,18 +18,21 @@ def shortest(numbers: Float32) -> NDArray[np.float64]:
 
     It takes powers from a table, for computed ones differ in the last digit from machine to machine.
     """
-    wide = numbers.astype(np.float64)
+    single = numbers.ravel()
+    wide = single.astype(np.float64)
     magnitude = np.abs(wide)
     usual = (magnitude >= _POWERS[0]) & (magnitude < _POWERS[-1])
     exponent = np.searchsorted(_POWERS, magnitude, side="right") - 1 + _SMALLEST
-    result = wide
+    place = np.flatnonzero(usual)
+    result = wide.copy()
     for digits in range(_ENOUGH, _LEAST - 1, -1):
-        rounded = _rounded(np.where(usual, wide, 0.0), np.where(usual, digits - 1 - exponent, 0))
-        result = np.where(usual & (rounded.astype(np.float32) == numbers), rounded, result)
+        rounded = _rounded(wide[place], digits - 1 - exponent[place])
+        same = rounded.astype(np.float32) == single[place]
+        place = place[same]  # what needs this many digits is not tried with fewer
+        result[place] = rounded[same]
     unusual = np.flatnonzero(~usual & np.isfinite(wide) & (magnitude > 0))
-    if len(unusual):
-        result.flat[unusual] = [float(str(number)) for number in numbers.flat[unusual]]
-    return result
+    result[unusual] = [float(str(single[place])) for place in unusual]
+    return result.reshape(numbers.shape)
 
 
 def _rounded(numbers: NDArray[np.float64], decimals: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -61,7 +61,7 @@ class Encoder:
         self._form = form
         self._forwarded = frozenset(form.forward_headers)
         self._explanation = ExplanationText(form.features, top=form.top)
-        self._judgement = Fragments(self._render_judgement)
+        self._unexplained = Fragments(self._render_judgement)
         self._window = Fragments(_render_window)
         model = {"name": form.model_name, "version": form.model_version, "sha256": form.model_sha256[:_DIGEST_DIGITS]}
         self._model = f',"model":{json_text(model)},"window":{{"first_offset":'
@@ -98,45 +98,51 @@ class Encoder:
         partition = records.partition[events.row]
         offset = numbers(records.offset[events.row])
         score = _on_its_side(scores.score, self._form.threshold)
-        warming = windows.length < self._form.min_length
-        anomaly = (score > self._form.threshold) & ~warming
-        missing = np.isnan(events.features).sum(axis=1)
-        contexts = repeat("{}") if events.context is None else map(bytes.decode, events.context)
+        many = len(events)
         columns = (
             topics.of(partition),
             offset,
-            repeat('","entity":"'),
+            repeat('","entity":"', many),
             escaped(events.entity),
-            repeat('","event_time":'),
+            repeat('","event_time":', many),
             numbers(events.event_time),
-            repeat(',"score":'),
+            repeat(',"score":', many),
             numbers(score),
-            repeat(',"p_value":'),
+            repeat(',"p_value":', many),
             float32s(scores.p_value),
-            self._judgement.of(missing * 4 + anomaly * 2 + warming),
-            self._reasons(scores.explanation, windows, anomaly),
-            repeat(',"context":'),
-            contexts,
-            repeat(self._model),
+            self._judgements(score, events, windows, scores.explanation),
+            repeat("{}", many) if events.context is None else map(bytes.decode, events.context),
+            repeat(self._model, many),
             numbers(windows.first_offset),
             self._window.of(windows.length * 2 + windows.truncated),
             hexadecimals(windows.digest),
             sources.of(partition),
             offset,
-            repeat("}}"),
+            repeat("}}", many),
         )
-        return map("".join, zip(*columns, strict=False))
+        return map("".join, zip(*columns, strict=True))
 
-    def _reasons(self, explanation: Explanation, windows: Windows, anomaly: Bool) -> list[str]:
-        reasons = [UNEXPLAINED] * len(anomaly)
+    def _judgements(
+        self, score: NDArray[np.float64], events: Events, windows: Windows, explanation: Explanation
+    ) -> list[str]:
+        """From the threshold to the contributions."""
+        warming = windows.length < self._form.min_length
+        anomaly = (score > self._form.threshold) & ~warming
+        missing = np.isnan(events.features)
+        code = (anomaly * 2 + warming) if not missing.any() else missing.sum(axis=1) * 4 + anomaly * 2 + warming
+        judgements = self._unexplained.of(code)
+        told = _some(explanation, self._asked_for(anomaly)[explanation.row])
+        if len(told.row):
+            reasons = self._explanation.of(told, windows.values)
+            for row, reason in zip(told.row.tolist(), reasons, strict=True):
+                judgements[row] = self._render_judgement(int(code[row]), reason)
+        return judgements
+
+    def _asked_for(self, anomaly: Bool) -> Bool:
         explain = self._form.explain
-        wanted = anomaly if explain == "anomalies" else np.full(len(anomaly), explain == "all")
-        told = _some(explanation, wanted[explanation.row])
-        for place, text in zip(told.row.tolist(), self._explanation.of(told, windows.values), strict=True):
-            reasons[place] = text
-        return reasons
+        return anomaly if explain == "anomalies" else np.full(len(anomaly), explain == "all")
 
-    def _render_judgement(self, code: int) -> str:
+    def _render_judgement(self, code: int, reason: str = UNEXPLAINED) -> str:
         missing, anomaly, warming = code >> 2, bool(code & 2), bool(code & 1)
         judgement = {
             "threshold": self._form.threshold,
@@ -144,7 +150,7 @@ class Encoder:
             "warming": warming,
             "missing": missing,
         }
-        return f",{json_text(judgement)[1:-1]},"
+        return f',{json_text(judgement)[1:-1]},{reason},"context":'
 
     def _forward(self, headers: Headers) -> Headers:
         return [header for header in headers if header[0] in self._forwarded]

@@ -1,7 +1,5 @@
 """Paths and the kinds of values wanted there in, a msgspec type out whose decoder reads just these and skips the rest.
 
-And the way back: names in, a maker of what msgspec writes as an object with these names out.
-
 It knows nothing of features, entities or validity.
 """
 

@@ -28,17 +28,18 @@ class ExplanationText:
         share = contribution.sum(axis=1, dtype=np.float64).astype(np.float32)  # (k, F)
         ranked = np.argsort(-share, axis=1, kind="stable")[:, : self._top]  # (k, top)
         rows_ago = contribution[:, ::-1].argmax(axis=1)  # (k, F); of equal rows the latest
+        many = len(share)
         columns: list[Iterable[str]] = [self._top_feature.of(ranked[:, 0])]
         for rank, feature in enumerate(ranked.T):
-            each = np.arange(len(feature))
+            each = np.arange(many)
             ago = rows_ago[each, feature]
             row = values.shape[1] - 1 - ago
-            columns += [repeat(",")] if rank else []
+            columns += [repeat(",", many)] if rank else []
             columns += [self._feature.of(feature), float32s(share[each, feature])]
-            columns += [repeat(',"value":'), float32s(values[explanation.row, row, feature])]
-            columns += [repeat(',"expected":'), float32s(explanation.expected[each, row, feature])]
-            columns += [repeat(',"rows_ago":'), numbers(ago), repeat("}")]
-        return list(map("".join, zip(*columns, repeat("]"), strict=False)))
+            columns += [repeat(',"value":', many), float32s(values[explanation.row, row, feature])]
+            columns += [repeat(',"expected":', many), float32s(explanation.expected[each, row, feature])]
+            columns += [repeat(',"rows_ago":', many), numbers(ago), repeat("}", many)]
+        return list(map("".join, zip(*columns, repeat("]", many), strict=True)))
 
 
 def _without_faults(contribution: Float32) -> Float32:

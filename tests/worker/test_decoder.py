@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Sequence
 
+import hypothesis
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -520,6 +521,7 @@ def _check(drawn: list[tuple[bytes | None, bytes | None, int]], settings: dict[s
 
 
 @pytest.mark.parametrize("settings", FORMATS, ids=str)
+@hypothesis.settings(max_examples=60, deadline=None)
 @given(drawn=st.lists(st.tuples(values, keys, times), min_size=1, max_size=12))
 def test_every_record_gets_the_verdict_of_the_independent_judge(
     settings: dict[str, object], drawn: list[tuple[bytes | None, bytes | None, int]]
@@ -527,6 +529,7 @@ def test_every_record_gets_the_verdict_of_the_independent_judge(
     _check(drawn, settings)
 
 
+@hypothesis.settings(deadline=None)
 @given(drawn=st.lists(st.tuples(st.binary(), keys, times), min_size=1))
 @example([(b'{"x":1,"y":2}', b"m", NOW_MS)])
 def test_any_bytes_get_the_verdict_of_the_independent_judge(drawn: list[tuple[bytes, bytes | None, int]]) -> None:

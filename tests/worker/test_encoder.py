@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.dead_letter import DeadLetter
@@ -333,6 +333,7 @@ def batches(draw: st.DrawFn) -> Batch:
     return batch
 
 
+@settings(deadline=None)
 @given(batch=batches(), explain=st.sampled_from(["anomalies", "all"]), top=st.integers(0, 4))
 def test_every_row_comes_out_once_and_every_record_keeps_the_contract(batch: Batch, explain: str, top: int) -> None:
     out = batch.encoded(encoder(explain=explain, top=top))
