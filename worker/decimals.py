@@ -23,13 +23,12 @@ def shortest(numbers: Float32) -> NDArray[np.float64]:
     magnitude = np.abs(wide)
     usual = (magnitude >= _POWERS[0]) & (magnitude < _POWERS[-1])
     exponent = np.searchsorted(_POWERS, magnitude, side="right") - 1 + _SMALLEST
-    place = np.flatnonzero(usual)
+    left = np.flatnonzero(usual)
     result = wide.copy()
-    for digits in range(_ENOUGH, _LEAST - 1, -1):
-        rounded = _rounded(wide[place], digits - 1 - exponent[place])
-        same = rounded.astype(np.float32) == single[place]
-        place = place[same]  # what needs this many digits is not tried with fewer
-        result[place] = rounded[same]
+    for digits in range(_LEAST, _ENOUGH + 1):
+        rounded = _rounded(wide[left], digits - 1 - exponent[left])
+        result[left] = rounded
+        left = left[rounded.astype(np.float32) != single[left]]
     unusual = np.flatnonzero(~usual & np.isfinite(wide) & (magnitude > 0))
     result[unusual] = [float(str(single[place])) for place in unusual]
     return result.reshape(numbers.shape)

@@ -176,7 +176,7 @@ class Encoder:
         )
 
 
-def _keys(keys: Sequence[bytes | None], entities: Sequence[str]) -> list[bytes]:
+def _keys(keys: list[bytes | None], entities: Sequence[str]) -> list[bytes]:
     return [entity.encode() if key is None else key for key, entity in zip(keys, entities, strict=True)]
 
 
