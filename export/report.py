@@ -44,10 +44,9 @@ def alarm_sentence(*, alarm_rate: float, events_per_day: float | None, entities:
     if events_per_day is None:
         return f"{share} (without timestamps it cannot be said how many a day that is)"
     alarms = alarm_rate * events_per_day
+    number = f"{alarms:,.0f}" if alarms >= 10 else f"{alarms:.2g}"
     together = "" if entities == 1 else f", all {entities:,} entities together"
-    return (
-        f"{share}: about {alarms:,.3g} a day at {events_per_day:,.0f} events a day{together}; they often come in runs"
-    )
+    return f"{share}: about {number} a day at {events_per_day:,.0f} events a day{together}; they often come in runs"
 
 
 def print_report(report: TrainingReport, console: Console) -> None:

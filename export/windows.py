@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from export.split import CALIBRATION, TRAINING, VALIDATION, part_of
 
+_STATISTIC_ROWS = 500_000  # mean, deviation and quantiles gain nothing from more
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
@@ -48,7 +50,7 @@ class Windows:
         """At most `count` of them, evenly spread."""
         if len(self) <= count:
             return self
-        kept = np.linspace(0, len(self) - 1, count).astype(np.int64)
+        kept = _spread(np.arange(len(self)), count)
         return Windows(rows=self.rows, last=self.last[kept], length=self.length[kept], window=self.window)
 
 
@@ -59,7 +61,13 @@ class Parts:
     training: Windows
     validation: Windows
     calibration: Windows
-    training_rows: NDArray[np.float32]  # (r, F)
+    training_rows: NDArray[np.float32]  # (r, F), of very many an even part
+
+
+def _spread(places: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    if len(places) <= count:
+        return places
+    return places[np.linspace(0, len(places) - 1, count).astype(np.int64)]
 
 
 def _starts_anew(sample: Sample, part: NDArray[np.int8], max_gap_ms: int | None) -> NDArray[np.bool_]:
@@ -100,5 +108,5 @@ def cut(sample: Sample, *, window: int, min_length: int, max_gap_ms: int | None)
         training=windows_of(TRAINING),
         validation=windows_of(VALIDATION),
         calibration=windows_of(CALIBRATION),
-        training_rows=sorted_sample.features[part == TRAINING],
+        training_rows=sorted_sample.features[_spread(np.flatnonzero(part == TRAINING), _STATISTIC_ROWS)],
     )

@@ -27,7 +27,7 @@ def test_train_and_inspect_from_end_to_end(machines: Path, tmp_path: Path, capsy
     assert main(["train", "--data", str(machines), "--output", output, *options]) == 0
     told = capsys.readouterr()
     assert told.err == ""
-    assert "about 4.32 a day at 4,323 events a day, all 3 entities together" in flat(told.out)
+    assert "about 4.3 a day at 4,323 events a day, all 3 entities together" in flat(told.out)
     assert "left out remark (text)" in flat(told.out)
     assert main(["inspect", output]) == 0
     shown = flat(capsys.readouterr().out)
