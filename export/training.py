@@ -234,11 +234,15 @@ def _report(
         timestamp_unit=dataset.columns.timestamp_unit,
         min_length=config.warm_length,
         parity_batches=BATCHES,
-        remarks=_remarks(config, curve) + fitted.remarks,
+        remarks=(
+            *_few_windows(config, curve),
+            *_rising(dataset.columns.features, parts.training_rows, len(survey.entities)),
+            *fitted.remarks,
+        ),
     )
 
 
-def _remarks(config: TrainingConfig, curve: PValueCurve) -> tuple[str, ...]:
+def _few_windows(config: TrainingConfig, curve: PValueCurve) -> tuple[str, ...]:
     if curve.windows * config.alarm_rate >= 1:
         return ()
     remark = (
@@ -246,3 +250,15 @@ def _remarks(config: TrainingConfig, curve: PValueCurve) -> tuple[str, ...]:
         f"{1 / curve.windows:.2g} it is extrapolated by an exponential tail."
     )
     return (remark,)
+
+
+def _rising(names: tuple[str, ...], rows: NDArray[np.float32], entities: int) -> Iterator[str]:
+    """A remark for each feature that hardly ever falls but where one entity's rows (r, F) end and the next begin."""
+    steps = np.diff(rows, axis=0)
+    # Ten rises an entity, not one a row: as float32 a time of now in milliseconds moves only every two minutes.
+    rising = ((steps < 0).sum(axis=0) < entities) & ((steps > 0).sum(axis=0) >= 10 * entities)
+    for name in np.array(names)[rising]:
+        yield (
+            f"{name} only rises, like a time or a counter: tomorrow's values will all be new to the detector; "
+            "name it as --timestamp, or leave it out by --features."
+        )

@@ -227,3 +227,10 @@ def test_progress_is_told_stage_by_stage(machines: Path, tmp_path: Path) -> None
     train(config(machines, tmp_path / "x.onnx", epochs=6), watch)
     assert watch.stages == ["reading", "cutting windows", "preparing torch", "training", "calibrating", "exporting"]
     assert watch.epochs[-1][0] <= watch.epochs[-1][1] == 6
+
+
+def test_a_time_that_was_taken_for_a_feature_is_remarked_on(machines: Path, tmp_path: Path) -> None:
+    report = train(config(machines, tmp_path / "x.onnx", timestamp=None, epochs=1), SilentWatch())
+    assert report.features == ("time", *FEATURES)
+    assert [remark for remark in report.remarks if remark.startswith("time only rises")]
+    assert not [remark for remark in report.remarks if remark.startswith("speed")]
