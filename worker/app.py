@@ -1,0 +1,245 @@
+"""The composition root: settings in, a running worker out. Things meet here and nowhere else."""
+
+import gc
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+
+from schemas.settings import Settings
+from worker.assignment import Planner, ReadRules
+from worker.decoder import JsonDecoder
+from worker.detector import Detector, ExplainRule
+from worker.encoder import Encoder
+from worker.errors import ConfigError
+from worker.formats import event_format, output_format, spec, window_format
+from worker.kafka_clients import (
+    TRANSACTION_TIMEOUT_MS,
+    BrokerComplaint,
+    Properties,
+    consumer_properties,
+    producer_properties,
+)
+from worker.metrics import Metrics
+from worker.model_store import Artifact, load_artifact
+from worker.pipeline import Pace, Pipeline, Rooms
+from worker.probes import Health, Probes
+from worker.sink import IdempotentSink, Sink, TransactionalSink
+from worker.source import Source
+from worker.topics import Topics
+from worker.windows import WindowStore
+
+log = logging.getLogger(__name__)
+
+END_WITHIN_S = 18.0
+"""Kubernetes and the contract give 20 s between SIGTERM and the end."""
+
+
+class Worker:
+    """One worker: built from settings, run in a thread of its own, stopped by an event."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Load and check what can be judged without a broker. Raises ConfigError, ArtifactError."""
+        self._settings = settings
+        self._artifact = load_artifact(settings.model.uri, sha256=settings.model.sha256)
+        self._detector = _detector(settings, self._artifact)
+        self._rooms = _rooms(settings, self._artifact, self._detector)
+        self._stopping = threading.Event()
+        self._failure: BaseException | None = None
+        self._metrics = Metrics()
+        self._health = Health()
+        self._thread = threading.Thread(target=self._work, name="pipeline", daemon=True)
+        manifest = self._artifact.manifest
+        self._metrics.describe(
+            model=(manifest.name, manifest.version, self._artifact.sha256[:12]),
+            provider=self._detector.provider,
+            version=version("anomaly-worker"),
+        )
+
+    def stop(self) -> None:
+        """Ask it to end."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Work until stopped. Raises WorkerError where it cannot go on."""
+        probes = self._probes()
+        try:
+            self._thread.start()
+            self._wait()
+        finally:
+            if probes is not None:
+                probes.close()
+        if self._failure is not None:
+            raise self._failure
+
+    def _wait(self) -> None:
+        """Signals are handled in this thread, so that a blocked call to a broker delays none."""
+        while self._thread.is_alive() and not self._stopping.wait(0.2):
+            pass
+        self._thread.join(END_WITHIN_S)
+        if self._thread.is_alive():
+            log.warning("the brokers did not let go in time; they end what is open by themselves")
+            logging.shutdown()
+            os._exit(0)
+
+    def _probes(self) -> Probes | None:
+        http = self._settings.http
+        if http.port is None:
+            return None
+        probes = Probes(self._health, self._metrics.render, host=http.host, port=http.port)
+        probes.start()
+        log.info("pages at http://%s:%d: /livez /readyz /metrics", http.host, probes.port)
+        return probes
+
+    def _work(self) -> None:
+        try:
+            pipeline = self._pipeline()
+            if pipeline is not None:
+                pipeline.run()
+        except Exception as failure:  # noqa: BLE001 - raised again by run
+            self._failure = failure
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, but not beyond a signal."""
+        self._stopping.wait(seconds)
+
+    def _pipeline(self) -> Pipeline | None:
+        """The parts, joined; None where it was stopped before the topics were found."""
+        settings = self._settings
+        complaint = BrokerComplaint()
+        topics = Topics(settings, complaint)
+        output_partitions = topics.wait_for(stopping=self._stopping.is_set)
+        if output_partitions is None:
+            return None
+        manifest = self._artifact.manifest
+        log.info(
+            "scoring %s with %s version %s (%s) on %s: %s",
+            ", ".join(settings.kafka.input_topics),
+            manifest.name,
+            manifest.version,
+            self._artifact.sha256[:12],
+            self._detector.provider,
+            self._detector.provider_reason,
+        )
+        # What exists now lives as long as the process: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        return Pipeline(
+            source=_source(settings, self._artifact, topics, complaint, self._stopping.is_set),
+            sink=_sink(settings, complaint),
+            rooms=self._rooms,
+            pace=Pace(
+                max_events=settings.batch.max_events,
+                max_wait_s=settings.batch.max_wait_ms / 1000,
+                commit_interval_s=settings.commit_interval_ms / 1000,
+            ),
+            output_partitions=output_partitions,
+            threshold=settings.alert.threshold,
+            metrics=self._metrics,
+            health=self._health,
+            stopping=self._stopping.is_set,
+            pause=self._pause,
+        )
+
+
+def _detector(settings: Settings, artifact: Artifact) -> Detector:
+    return Detector(
+        artifact,
+        provider=settings.inference.provider,
+        threads=settings.inference.threads,
+        explain=ExplainRule(when=settings.explain.when, threshold=settings.alert.threshold),
+    )
+
+
+def _rooms(settings: Settings, artifact: Artifact, detector: Detector) -> Rooms:
+    form = window_format(settings, artifact.manifest)
+    return Rooms(
+        decoder=JsonDecoder(event_format(settings.events, artifact.manifest.feature_names)),
+        windows=WindowStore(
+            window=form.window,
+            features=form.features,
+            lookback_offsets=form.lookback_offsets,
+            max_gap_ms=form.max_gap_ms,
+            with_elapsed=detector.needs_elapsed,
+        ),
+        detector=detector,
+        encoder=Encoder(output_format(settings, artifact)),
+    )
+
+
+def _source(
+    settings: Settings,
+    artifact: Artifact,
+    topics: Topics,
+    complaint: BrokerComplaint,
+    stopping: Callable[[], bool],
+) -> Source:
+    start_ms = settings.start_time_ms
+    rules = ReadRules(
+        start=str(settings.start) if start_ms is None else start_ms,
+        continue_on_gap=settings.on_gap == "continue",
+        spec=spec(settings, artifact.manifest),
+        lookback_offsets=settings.lookback_offsets,
+    )
+    properties = consumer_properties(settings, complaint)
+    inputs = settings.kafka.input_topics
+    kip_848 = properties.get("group.protocol") == "consumer"
+
+    def make_consumer(note_statistics: Callable[[str], None]) -> Consumer:
+        told: Properties = {"statistics.interval.ms": 1000, "stats_cb": note_statistics} if kip_848 else {}
+        return client(Consumer, {**properties, **told})
+
+    strategy = str(properties.get("partition.assignment.strategy", ""))
+    return Source(
+        make_consumer,
+        topics=inputs,
+        group_id=settings.kafka.group_id,
+        planner=Planner(rules, topics=inputs, topic_ids=topics.ids, stopping=stopping),
+        incremental=kip_848 or "cooperative" in strategy,
+    )
+
+
+def _sink(settings: Settings, complaint: BrokerComplaint) -> Sink:
+    output_topic = settings.kafka.output_topic
+    if settings.delivery == "at-least-once":
+        properties = producer_properties(settings, complaint, transactional_id=None)
+        return IdempotentSink(lambda: client(Producer, properties), output_topic=output_topic)
+    transactional_id = settings.kafka.transactional_id or _unique_transactional_id(settings.kafka.group_id)
+    properties = producer_properties(settings, complaint, transactional_id=transactional_id)
+    return TransactionalSink(
+        lambda: client(Producer, properties),
+        output_topic=output_topic,
+        transactional_id=transactional_id,
+        transaction_timeout_s=float(str(properties.get("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS))) / 1000,
+    )
+
+
+def _unique_transactional_id(group_id: str) -> str:
+    """One a process (R7); it begins with the group, so that one prefixed right covers all workers of a job."""
+    return f"{group_id}-{socket.gethostname()}-{uuid.uuid4().hex[:12]}"
+
+
+def client(kind: Callable[..., Any], properties: Properties) -> Any:  # noqa: ANN401 - one of the clients' classes
+    """A client of Kafka. Raises ConfigError where the library refuses a property."""
+    try:
+        return kind(dict(properties))
+    except (KafkaException, ValueError, TypeError) as error:
+        told = error.args[0].str() if error.args and isinstance(error.args[0], KafkaError) else error
+        raise ConfigError(f"kafka: librdkafka refuses a property: {told}.") from error
+
+
+def run(settings: Settings, *, on_start: Callable[[Callable[[], None]], None]) -> None:
+    """Run one worker to its end; `on_start` is handed what stops it, before it begins (for signals)."""
+    worker = Worker(settings)
+    on_start(worker.stop)
+    began_s = time.monotonic()
+    worker.run()
+    log.info("ended after %.0f s", time.monotonic() - began_s)

@@ -1,0 +1,195 @@
+"""The command line: arguments in, an exit code out. An error is one sentence on standard error."""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+
+import yaml
+
+from schemas.settings import Settings
+from worker.errors import ExitCode, WorkerError, clause
+from worker.settings_file import load_settings, redacted
+
+_DESCRIPTION = "Scores every event of Kafka topics for anomalies, exactly once."
+_EPILOG = """\
+a first look:            anomaly-worker demo
+before production:       anomaly-worker check --config worker.yaml
+at work:                 anomaly-worker run --config worker.yaml
+
+exit codes: 0 done, or ended by SIGTERM; 1 failed at work (or `check` found something);
+2 wrong use or settings; 3 the model artifact is refused
+"""
+_RUN_EPILOG = """\
+Joins the consumer group, scores every event of the input topics and publishes one record for each. SIGTERM finishes
+what is in flight and leaves the group; a second signal ends at once.
+
+examples:
+  anomaly-worker run --config worker.yaml
+  ANOMALY_WORKER_LOG__FORMAT=text anomaly-worker run --config worker.yaml
+"""
+_SETTINGS_EPILOG = """\
+Prints the settings in force (file, environment and defaults together) as YAML, secrets hidden.
+
+example:
+  ANOMALY_WORKER_BATCH__MAX_EVENTS=512 anomaly-worker settings --config worker.yaml
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; the exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except WorkerError as error:
+        return _fail(str(error), error.exit_code, debug=arguments.debug)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except Exception as error:  # noqa: BLE001 - whatever it is, a user gets a sentence
+        return _fail(
+            f"Unexpected: {type(error).__name__}: {clause(error)} (--debug shows where)", debug=arguments.debug
+        )
+
+
+def _fail(sentence: str, code: ExitCode = ExitCode.FAILED, *, debug: bool) -> int:
+    if debug:
+        raise  # noqa: PLE0704 - called within `except` alone
+    print(f"anomaly-worker: {sentence}", file=sys.stderr)  # noqa: T201 - the one sentence
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="anomaly-worker",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"anomaly-worker {version('anomaly-worker')}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add(commands, "run", "score topics until told to stop", _run, epilog=_RUN_EPILOG)
+    _add_check(commands)
+    _add_capture(commands)
+    _add_score(commands)
+    demo = commands.add_parser(
+        "demo", help="see it find anomalies in real machine data, without a Kafka", add_help=False
+    )
+    demo.add_argument("rest", nargs=argparse.REMAINDER)
+    demo.set_defaults(run=_demo, debug=False)
+    _add(commands, "settings", "print the settings in force, without secrets", _settings, epilog=_SETTINGS_EPILOG)
+    return parser
+
+
+def _add(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    summary: str,
+    run: Callable[[argparse.Namespace], int],
+    *,
+    epilog: str | None = None,
+    config_required: bool = False,
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        required=config_required,
+        metavar="FILE",
+        help="the settings, YAML (examples/worker.yaml)",
+    )
+    parser.add_argument("--debug", action="store_true", help="show where an error came from")
+    parser.set_defaults(run=run)
+    return parser
+
+
+# Each command imports what it needs when it is called: `--help` is quick, and a worker loads no file readers.
+
+
+def _add_check(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    from worker import check  # noqa: PLC0415
+
+    parser = _add(commands, "check", "look at brokers, topics, rights, model and live events", _check)
+    check.add_arguments(parser)
+
+
+def _add_capture(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    from worker import capture  # noqa: PLC0415
+
+    parser = _add(commands, "capture", "write events of the input topics to a file, for training", _capture)
+    capture.add_arguments(parser)
+
+
+def _add_score(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    from worker import backtest  # noqa: PLC0415
+
+    parser = _add(commands, "score", "score a file as the worker would score a topic", _score)
+    backtest.add_arguments(parser)
+
+
+def _load(arguments: argparse.Namespace) -> Settings:
+    return load_settings(arguments.config, environ=os.environ)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from worker import app  # noqa: PLC0415
+    from worker.logs import start_logging  # noqa: PLC0415
+
+    settings = _load(arguments)
+    start_logging(settings.log.format, settings.log.level)
+    app.run(settings, on_start=_stop_on_signals)
+    return ExitCode.DONE
+
+
+def _stop_on_signals(stop_worker: Callable[[], None]) -> None:
+    """The first signal ends in good order, a second one at once."""
+    signalled = False
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal signalled
+        del frame
+        if signalled:
+            os._exit(128 + number)
+        signalled = True
+        stop_worker()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from worker import check  # noqa: PLC0415
+
+    return check.run(arguments, _load(arguments))
+
+
+def _capture(arguments: argparse.Namespace) -> int:
+    from worker import capture  # noqa: PLC0415
+
+    return capture.run(arguments, _load(arguments))
+
+
+def _score(arguments: argparse.Namespace) -> int:
+    from worker import backtest  # noqa: PLC0415
+
+    return backtest.run(arguments, _load(arguments) if arguments.config else None)
+
+
+def _settings(arguments: argparse.Namespace) -> int:
+    print(yaml.safe_dump(redacted(_load(arguments)), sort_keys=False, allow_unicode=True), end="")  # noqa: T201 - output
+    return ExitCode.DONE
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from worker import demo  # noqa: PLC0415
+
+    return demo.main(arguments.rest)

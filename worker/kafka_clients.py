@@ -1,0 +1,103 @@
+"""The two Kafka clients as this project sets them: settings in, librdkafka properties out; and what brokers last complained of."""
+
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+from confluent_kafka import KafkaError
+
+from schemas.settings import RECORD_OVERHEAD_BYTES, Settings
+
+Property: TypeAlias = str | int | float | bool
+Properties: TypeAlias = dict[str, Property | Callable[..., None]]
+
+TRANSACTION_TIMEOUT_MS = 10_000
+"""How long a dead worker's open transaction may hold back its readers and its successors."""
+
+MAX_POLL_INTERVAL_MS = 60_000
+
+_HINTS: Mapping[int, str] = {
+    KafkaError._AUTHENTICATION: "check kafka.properties sasl.mechanism, sasl.username and sasl.password",  # noqa: SLF001 - the client's public names of local errors
+    KafkaError._SSL: "check kafka.properties ssl.ca.location and the broker's certificate",  # noqa: SLF001
+    KafkaError._RESOLVE: "check the host names in kafka.bootstrap_servers",  # noqa: SLF001
+    KafkaError._ALL_BROKERS_DOWN: (  # noqa: SLF001
+        "check that kafka.bootstrap_servers names running brokers, and that kafka.properties security.protocol is theirs"
+    ),
+    KafkaError._TRANSPORT: "check that kafka.bootstrap_servers names running brokers",  # noqa: SLF001
+}
+_MORE_TELLING = (KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError._RESOLVE)  # noqa: SLF001
+
+
+class BrokerComplaint:
+    """The most telling thing that the clients' error callback said lately, for the sentence that ends a failed start."""
+
+    def __init__(self) -> None:
+        self._error: KafkaError | None = None
+
+    def __call__(self, error: KafkaError) -> None:
+        """Called by librdkafka, in the thread that polls."""
+        if self._error is None or error.code() in _MORE_TELLING or self._error.code() not in _MORE_TELLING:
+            self._error = error
+
+    @property
+    def sentence(self) -> str:
+        """What was said and what it usually means."""
+        if self._error is None:
+            return "nothing answered; check that kafka.bootstrap_servers names running brokers"
+        hint = _HINTS.get(self._error.code(), "check kafka.bootstrap_servers and kafka.properties")
+        return f"{self._error.str()} ({self._error.name()}); {hint}"
+
+
+def common_properties(settings: Settings, complaint: BrokerComplaint) -> Properties:
+    """What every client of ours needs to reach the brokers."""
+    return {
+        "bootstrap.servers": settings.kafka.bootstrap_servers,
+        "client.id": "anomaly-worker",
+        "error_cb": complaint,
+        # Reconnects are told by our own sentences; librdkafka would print lines of its own to standard error.
+        "log_level": 0,
+        **settings.kafka.properties,
+    }
+
+
+def consumer_properties(settings: Settings, complaint: BrokerComplaint) -> Properties:
+    """The consumer's properties: nothing is committed, stored or reset behind our back."""
+    ours: Properties = {
+        "group.id": settings.kafka.group_id,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",
+        "isolation.level": "read_committed",
+        "enable.partition.eof": True,
+        "max.poll.interval.ms": MAX_POLL_INTERVAL_MS,
+        # A full fetch queue is looked at again after 20 ms instead of a second.
+        "fetch.queue.backoff.ms": 20,
+        "queued.max.messages.kbytes": 65_536,
+    }
+    if settings.kafka.group_instance_id is not None:
+        ours["group.instance.id"] = settings.kafka.group_instance_id
+    theirs = {**settings.kafka.properties, **settings.kafka.consumer}
+    if theirs.get("group.protocol", "classic") == "classic":
+        ours["session.timeout.ms"] = 10_000
+        ours["heartbeat.interval.ms"] = 2_000
+        ours["partition.assignment.strategy"] = "cooperative-sticky"
+    return {**ours, **common_properties(settings, complaint), **settings.kafka.consumer}
+
+
+def producer_properties(settings: Settings, complaint: BrokerComplaint, *, transactional_id: str | None) -> Properties:
+    """The producer's properties; with a transactional.id exactly-once, without one idempotent and at least once."""
+    ours: Properties = {
+        "enable.idempotence": True,
+        "compression.type": "lz4",
+        "linger.ms": 5,
+        # The same partition for a key as Java clients choose.
+        "partitioner": "murmur2_random",
+        "message.max.bytes": settings.events.max_bytes + RECORD_OVERHEAD_BYTES,
+        "queue.buffering.max.kbytes": 65_536,
+        "queue.buffering.max.messages": 500_000,
+        "delivery.report.only.error": True,
+    }
+    if transactional_id is not None:
+        ours["transactional.id"] = transactional_id
+        ours["transaction.timeout.ms"] = TRANSACTION_TIMEOUT_MS
+        ours["delivery.timeout.ms"] = TRANSACTION_TIMEOUT_MS
+    return {**ours, **common_properties(settings, complaint), **settings.kafka.producer}

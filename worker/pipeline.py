@@ -1,0 +1,389 @@
+"""The corridor: polls, decodes, windows, scores, encodes, publishes and commits, one batch after the other.
+
+It owns the order of things: what is staged, what is published, what is committed, what is dropped; rooms and doors
+know nothing of each other. Inference of one batch runs in a thread beside, while the next is decoded.
+"""
+
+import gc
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from schemas.dead_letter import REASON_HEADER
+from worker.batch import Events, Outgoing, Records, Scores, Windows
+from worker.decoder import JsonDecoder
+from worker.detector import Detector
+from worker.encoder import Encoder
+from worker.errors import DeliveryError, ProducerLostError, TransactionAbortedError
+from worker.metrics import Metrics, missing_by_feature
+from worker.probes import Health
+from worker.replay import Plan
+from worker.sink import Sink
+from worker.source import Source, ends_of
+from worker.windows import WindowStore
+
+log = logging.getLogger(__name__)
+
+_IN_FLIGHT = 2
+"""Batches whose inference is under way while the next is read: one computes, one waits, so that neither thread idles."""
+
+_CALL_TIMEOUT_S = 10.0
+_ENDING_TIMEOUT_S = 6.0
+"""Calls to the brokers are given less when the worker ends: all of it has 20 s."""
+
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 5.0
+_REPORT_EVERY_S = 1.0
+_COLLECT_EVERY_S = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How much is taken at once, and how long things may wait."""
+
+    max_events: int
+    max_wait_s: float
+    commit_interval_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rooms:
+    """What a batch goes through between the two doors."""
+
+    decoder: JsonDecoder
+    windows: WindowStore
+    detector: Detector
+    encoder: Encoder
+
+
+@dataclass(frozen=True, slots=True)
+class _Staged:
+    """A batch whose windows are staged and whose scores are being computed."""
+
+    records: Records
+    events: Events
+    windows: Windows
+    scores: "Future[Scores]"
+
+
+@dataclass(frozen=True, slots=True)
+class _Published:
+    """A batch in the open transaction, and what is to be counted once it is committed."""
+
+    ends: dict[int, int]
+    staged: _Staged
+    scores: Scores
+    outgoing: Outgoing
+
+
+class Pipeline:
+    """Runs until it is told to stop. `stopping` is looked at once a turn; every wait is bounded."""
+
+    def __init__(  # noqa: PLR0913 - the composition root hands in each part once
+        self,
+        *,
+        source: Source,
+        sink: Sink,
+        rooms: Rooms,
+        pace: Pace,
+        output_partitions: int,
+        threshold: float,
+        metrics: Metrics,
+        health: Health,
+        stopping: Callable[[], bool],
+        clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._source = source
+        self._sink = sink
+        self._rooms = rooms
+        self._pace = pace
+        self._output_partitions = output_partitions
+        self._threshold = threshold
+        self._metrics = metrics
+        self._health = health
+        self._stopping = stopping
+        self._clock = clock
+        self._pause = pause
+        self._copartitioned: frozenset[str] = frozenset()
+        self._inference = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inference")
+        self._staged: deque[_Staged] = deque()
+        self._published: list[_Published] = []
+        self._commit_due_s = 0.0
+        self._report_due_s = 0.0
+        self._collect_due_s = clock() + _COLLECT_EVERY_S
+        self._pause_s = _FIRST_PAUSE_S
+
+    def run(self) -> None:
+        """Join, work until told to stop, end cleanly. Raises WorkerError where it cannot go on."""
+        try:
+            self._begin()
+            while not self._stopping():
+                self._turn_or_recover()
+            self._end()
+        finally:
+            self._health.turned(ready=False)
+            self._inference.shutdown(wait=False, cancel_futures=True)
+
+    def _begin(self) -> None:
+        """The producer first: only then are offsets that an earlier life left pending settled (R2)."""
+        while not self._stopping():
+            try:
+                self._sink.renew(_CALL_TIMEOUT_S)
+            except DeliveryError as failure:
+                self._wait_after(failure, "the producer cannot start yet")
+            else:
+                break
+        self._source.subscribe(self)
+
+    def _turn_or_recover(self) -> None:
+        try:
+            self._turn()
+        except TransactionAbortedError as failure:
+            self._metrics.transaction("aborted")
+            self._drop()
+            self._source.rewind()
+            self._wait_after(failure, "the transaction was aborted, its batches are read again")
+        except ProducerLostError as failure:
+            self._metrics.transaction("lost")
+            self._wait_after(failure, "producer and windows are rebuilt")
+            self._rebuild()
+
+    # ---- one turn ----------------------------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        began_s = self._clock()
+        polled = self._source.poll(self._pace.max_events, self._patience_s(began_s))
+        self._metrics.stage("poll", self._clock() - began_s)
+        if polled.refill is not None:
+            self._refill(polled.refill)
+        if polled.live is not None:
+            self._stage(polled.live)
+        self._publish_scored(all_of_them=polled.live is None)
+        now_s = self._clock()
+        if self._published and now_s >= self._commit_due_s:
+            self._commit(self._ends())
+        if now_s >= self._report_due_s:
+            self._once_a_second(now_s)
+        self._health.turned(ready=self._source.ready)
+
+    def _patience_s(self, now_s: float) -> float:
+        """How long a poll may wait: not at all while scores wait to be published, else not beyond a due commit."""
+        if self._staged:
+            return 0.0
+        if self._published:
+            return min(self._pace.max_wait_s, max(0.0, self._commit_due_s - now_s))
+        return self._pace.max_wait_s
+
+    def _refill(self, records: Records) -> None:
+        """Rows from below the committed offset fill the windows; nothing is emitted (I10)."""
+        events = self._rooms.decoder.decode(records)
+        self._rooms.windows.refill(events, partition=records.partition[events.row], offset=records.offset[events.row])
+
+    def _stage(self, records: Records) -> None:
+        rooms = self._rooms
+        began_s = self._clock()
+        events = rooms.decoder.decode(records)
+        decoded_s = self._clock()
+        windows = rooms.windows.extend(
+            events, partition=records.partition[events.row], offset=records.offset[events.row]
+        )
+        windowed_s = self._clock()
+        scores = self._inference.submit(self._score, windows, events.entity)
+        self._staged.append(_Staged(records, events, windows, scores))
+        self._metrics.staged(len(records), {"decode": decoded_s - began_s, "window": windowed_s - decoded_s})
+
+    def _score(self, windows: Windows, entity: list[str]) -> Scores:
+        """In the inference thread."""
+        began_s = self._clock()
+        scores = self._rooms.detector.score(windows, entity)
+        self._metrics.stage("score", self._clock() - began_s)
+        return scores
+
+    def _publish_scored(self, *, all_of_them: bool) -> None:
+        staged = self._staged
+        while staged and (all_of_them or len(staged) > _IN_FLIGHT or staged[0].scores.done()):
+            self._publish(staged.popleft())
+
+    def _publish(self, batch: _Staged) -> None:
+        scores = batch.scores.result()
+        began_s = self._clock()
+        outgoing = self._rooms.encoder.encode(
+            batch.records, batch.events, batch.windows, scores, copartitioned=self._copartitioned
+        )
+        encoded_s = self._clock()
+        if not self._published:
+            self._commit_due_s = began_s + self._pace.commit_interval_s
+        # Noted before it is handed over: were that to fail half-way, its windows are dropped like all the others.
+        self._published.append(_Published(ends_of(batch.records), batch, scores, outgoing))
+        self._sink.publish(outgoing)
+        self._metrics.stage("encode", encoded_s - began_s)
+        self._metrics.stage("publish", self._clock() - encoded_s)
+
+    # ---- commits -----------------------------------------------------------------------------------------------------
+
+    def _commit(self, offsets: dict[int, int]) -> None:
+        """All that is published, and `offsets`, which are the ends of it and perhaps idle positions."""
+        began_s = self._clock()
+        self._sink.commit(
+            self._source.to_commit(offsets, self._oldest_needed), self._source, timeout_s=self._call_timeout_s()
+        )
+        self._source.note_committed(offsets)
+        self._rooms.windows.keep(len(self._published))
+        published, self._published = self._published, []
+        self._pause_s = _FIRST_PAUSE_S
+        self._metrics.stage("commit", self._clock() - began_s)
+        self._metrics.transaction("committed")
+        for batch in published:
+            self._count(batch)
+
+    def _ends(self) -> dict[int, int]:
+        ends: dict[int, int] = {}
+        for batch in self._published:
+            ends.update(batch.ends)
+        return ends
+
+    def _oldest_needed(self, place: int, offset: int) -> int:
+        return self._rooms.windows.oldest_needed(place, committed=offset)
+
+    def _with_idle_offsets(self) -> dict[int, int]:
+        """The ends of what is published and, where nothing is in flight, positions past markers and first starts.
+
+        (Rules R3 and R10.)
+        """
+        ends = self._ends()
+        busy = set(ends)
+        for batch in self._staged:
+            busy.update(np.unique(batch.records.partition).tolist())
+        return {**self._source.idle_offsets(busy), **ends}
+
+    def _count(self, batch: _Published) -> None:
+        form = self._rooms.detector.manifest
+        warming = batch.staged.windows.length < form.min_length
+        anomalous = (batch.scores.score > self._threshold) & ~warming
+        letters = batch.outgoing.dead_letters
+        self._metrics.committed(
+            scored=len(batch.outgoing.value),
+            skipped=len(batch.staged.events.skipped),
+            reasons=[_reason(dict(letter.headers)) for letter in letters],
+            anomalies=int(anomalous.sum()),
+            warming=int(warming.sum()),
+            missing=missing_by_feature(form.feature_names, batch.staged.events.features),
+            timestamps_ms=batch.staged.records.timestamp,
+            now_s=time.time(),
+        )
+
+    # ---- faults ------------------------------------------------------------------------------------------------------
+
+    def _drop(self) -> None:
+        """Forget every staged batch; their records are read again (R5)."""
+        for batch in self._staged:
+            batch.scores.cancel()
+        self._staged.clear()
+        self._published.clear()
+        self._rooms.windows.drop()
+
+    def _rebuild(self) -> None:
+        """A new producer, then every partition as after an assignment, with empty windows (R6)."""
+        self._drop()
+        while not self._stopping():
+            try:
+                self._source.keep_alive()
+                self._sink.renew(_CALL_TIMEOUT_S)
+                self._source.forget_warm()
+                self._source.take_up_again()
+            except DeliveryError as failure:
+                self._drop()
+                self._wait_after(failure, "still trying")
+            else:
+                return
+
+    def _wait_after(self, failure: DeliveryError, meaning: str) -> None:
+        """Pauses grow with each failure in a row, and start small again after a commit."""
+        log.warning("%s: %s", meaning, failure)
+        self._health.turned(ready=False)
+        if not self._stopping():
+            self._pause(self._pause_s)
+        self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+
+    # ---- rebalances (called inside Source.poll) ----------------------------------------------------------------------
+
+    def partitions_revoked(self, places: Sequence[int]) -> None:
+        """Everything in flight is published and committed before the partitions are given away."""
+        log.info("%d partitions revoked", len(places))
+        try:
+            self._publish_scored(all_of_them=True)
+            if self._published:
+                self._commit(self._ends())
+        except DeliveryError:
+            self._drop()
+            raise
+
+    def partitions_lost(self, places: Sequence[int]) -> None:
+        """The group went on without us: what is in flight would be fenced."""
+        log.warning("%d partitions lost: the group did not hear from this worker in time", len(places))
+        self._drop()
+        self._sink.discard()
+        raise TransactionAbortedError("the group went on without this worker")
+
+    def partition_assigned(self, place: int, plan: Plan, *, warm: bool) -> None:
+        """Windows that do not fit are dropped before the partition is read again."""
+        self._copartitioned = self._source.copartitioned(self._output_partitions)
+        if not warm:
+            self._rooms.windows.forget(place)
+        self._rooms.windows.mark_missing(place, before=plan.missing_before)
+        log.info(
+            "partition taken up: from offset %d on, %d offsets to refill%s",
+            plan.committed,
+            0 if warm else plan.committed - plan.position,
+            ", windows still warm" if warm else "",
+        )
+
+    def partition_cold(self, place: int) -> None:
+        """Its windows are not worth holding any longer."""
+        self._rooms.windows.forget(place)
+
+    # ---- housekeeping and the end ------------------------------------------------------------------------------------
+
+    def _once_a_second(self, now_s: float) -> None:
+        self._report_due_s = now_s + _REPORT_EVERY_S
+        offsets = self._with_idle_offsets()
+        if offsets:
+            self._commit(offsets)
+        self._metrics.position(
+            lag=self._source.lag(),
+            refill_remaining=self._source.refill_remaining(),
+            rebalances=self._source.rebalances,
+            entities=self._rooms.windows.entities,
+        )
+        if now_s >= self._collect_due_s:
+            # Automatic collection is off: it would look at every record of a batch. Young cycles are few.
+            self._collect_due_s = now_s + _COLLECT_EVERY_S
+            gc.collect(1)
+
+    def _call_timeout_s(self) -> float:
+        return _ENDING_TIMEOUT_S if self._stopping() else _CALL_TIMEOUT_S
+
+    def _end(self) -> None:
+        """Publish and commit what is in flight, then leave the group."""
+        self._health.turned(ready=False)
+        try:
+            self._publish_scored(all_of_them=True)
+            offsets = self._with_idle_offsets()
+            if offsets:
+                self._commit(offsets)
+        except DeliveryError as failure:
+            log.warning("what was in flight could not be committed and will be scored again: %s", failure)
+            self._drop()
+        finally:
+            self._source.close()
+            self._sink.close(_ENDING_TIMEOUT_S)
+
+
+def _reason(headers: dict[str, bytes | None]) -> str:
+    return (headers[REASON_HEADER] or b"").decode()

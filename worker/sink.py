@@ -1,0 +1,298 @@
+"""The producer's door: rendered batches go in, published and committed together or not at all.
+
+It knows no event and no window. Two kinds of one shape: `TransactionalSink` (exactly once) and `IdempotentSink` (at
+least once). Every failed call becomes one of three: the transaction was aborted and the producer lives on, the
+producer is lost (R6), or a sentence that ends the worker.
+"""
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from itertools import repeat
+from operator import length_hint
+from typing import NoReturn, Protocol
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from worker.batch import Headers, Outgoing
+from worker.errors import BrokerError, FencedError, ProducerLostError, TransactionAbortedError
+
+_QUEUE_PATIENCE_S = 10.0
+_FENCED = frozenset(
+    {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}  # noqa: SLF001 - public names
+)
+_RIGHTS = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "There is no right to write topic {topic!r}: grant Write on it",
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: (
+        "There is no right to write as transactional.id {transactional_id!r}: grant Write on that transactional id"
+    ),
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: "There is no right to write idempotently: grant IdempotentWrite",
+    KafkaError.GROUP_AUTHORIZATION_FAILED: "There is no right to read as this group: grant Read on kafka.group_id",
+    KafkaError.MSG_SIZE_TOO_LARGE: (
+        "Topic {topic!r} refuses a record as too large: raise its max.message.bytes above events.max_bytes + 48,000"
+    ),
+}
+
+
+class Committer(Protocol):
+    """Who knows the group: the source."""
+
+    def group_metadata(self) -> object:
+        """This member as the group knows it now."""
+
+    def commit(self, offsets: list[object]) -> None:
+        """Commit outside a transaction."""
+
+
+class Sink(Protocol):
+    """Publishes batches, and commits the offsets that they answer."""
+
+    def renew(self, timeout_s: float) -> None:
+        """A new producer, in whose name nothing is under way any more."""
+
+    def publish(self, outgoing: Outgoing) -> None:
+        """Hand a batch to the client."""
+
+    def commit(self, offsets: list[object], committer: Committer, *, timeout_s: float) -> None:
+        """All that was published is delivered, and `offsets` are committed, when this returns."""
+
+    def discard(self) -> None:
+        """Give up what was published since the last commit."""
+
+    def close(self, timeout_s: float) -> None:
+        """Let go of the brokers."""
+
+
+class _Publisher:
+    """One producer and the way batches go into it."""
+
+    def __init__(self, make_producer: Callable[[], Producer], *, output_topic: str) -> None:
+        self._make_producer = make_producer
+        self._output_topic = output_topic
+        self._producer: Producer | None = None
+        self._undelivered: tuple[KafkaError, str] | None = None
+
+    @property
+    def producer(self) -> Producer:
+        if self._producer is None:
+            raise RuntimeError("nothing can be published before renew")
+        return self._producer
+
+    def renew(self) -> None:
+        """Another producer; what the former held is thrown away."""
+        if self._producer is not None:
+            self._producer.purge()
+        self._undelivered = None
+        self._producer = self._make_producer()
+
+    def note_delivery(self, error: KafkaError | None, message: Message) -> None:
+        """Called by the client for each record that could not be delivered."""
+        if error is not None and error.code() != KafkaError._PURGE_QUEUE:  # noqa: SLF001 - a local error's public name
+            self._undelivered = self._undelivered or (error, message.topic() or self._output_topic)
+
+    def take_undelivered(self) -> tuple[KafkaError, str] | None:
+        """The first failed delivery since this was last asked."""
+        first, self._undelivered = self._undelivered, None
+        return first
+
+    def publish(self, outgoing: Outgoing) -> None:
+        """Hand every record of the batch to the client, in order. Raises BufferError, KafkaException."""
+        note = self.note_delivery
+        count = len(outgoing.value)
+        columns: list[Iterator[object]] = [
+            iter(outgoing.value),
+            iter(outgoing.key),
+            iter(outgoing.partition),
+            repeat(note, count),
+            iter(outgoing.timestamp),
+        ]
+        if outgoing.headers is not None:
+            columns.append(iter(outgoing.headers))
+        self._produce_all(columns, outgoing)
+        for letter in outgoing.dead_letters:
+            self._produce_one(
+                letter.topic, letter.value, letter.key, letter.partition, note, letter.timestamp, letter.headers
+            )
+        self.producer.poll(0)
+
+    def _produce_all(self, columns: list[Iterator[object]], outgoing: Outgoing) -> None:
+        """`deque(map(...))` is the quickest way through the client; where its queue is full, go on after that row."""
+        produce = self.producer.produce
+        count = len(outgoing.value)
+        while True:
+            try:
+                deque(map(produce, repeat(self._output_topic), *columns), 0)
+            except BufferError:
+                row = count - length_hint(columns[-1 if outgoing.headers is not None else 4]) - 1
+                headers: Headers = outgoing.headers[row] if outgoing.headers is not None else ()
+                self._produce_one(
+                    self._output_topic,
+                    outgoing.value[row],
+                    outgoing.key[row],
+                    outgoing.partition[row],
+                    self.note_delivery,
+                    outgoing.timestamp[row],
+                    headers,
+                )
+            else:
+                return
+
+    def _produce_one(self, *arguments: object) -> None:
+        """Produce one record, waiting while the client's queue is full."""
+        deadline = time.monotonic() + _QUEUE_PATIENCE_S
+        while True:
+            try:
+                self.producer.produce(*arguments)  # type: ignore[arg-type]  # in the client's own order
+            except BufferError:
+                if time.monotonic() > deadline:
+                    raise ProducerLostError("the brokers took no record for 10 s") from None
+                self.producer.poll(0.05)
+            else:
+                return
+
+
+class TransactionalSink:
+    """Scores, dead letters and offsets in one transaction: all of them become visible, or none.
+
+    A transaction begins with its first batch, after inference, so that it stays short (R5).
+    """
+
+    def __init__(
+        self,
+        make_producer: Callable[[], Producer],
+        *,
+        output_topic: str,
+        transactional_id: str,
+        transaction_timeout_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._publisher = _Publisher(make_producer, output_topic=output_topic)
+        self._transactional_id = transactional_id
+        self._transaction_timeout_s = transaction_timeout_s
+        self._clock = clock
+        self._began_s: float | None = None
+
+    def renew(self, timeout_s: float) -> None:
+        """A new producer; the brokers end what an earlier one of the same transactional.id left open."""
+        self._began_s = None
+        self._publisher.renew()
+        try:
+            self._publisher.producer.init_transactions(timeout_s)
+        except KafkaException as failure:
+            self._judge(failure)
+
+    def publish(self, outgoing: Outgoing) -> None:
+        """Hand a batch to the client, in the open transaction or in a new one."""
+        try:
+            self._begin()
+            self._publisher.publish(outgoing)
+        except KafkaException as failure:
+            self._judge(failure)
+
+    def _begin(self) -> None:
+        if self._began_s is None:
+            self._publisher.producer.begin_transaction()
+            self._began_s = self._clock()
+
+    def commit(self, offsets: list[object], committer: Committer, *, timeout_s: float) -> None:
+        """Commit the transaction with the offsets in it. The group's word on us is taken anew each time (R9)."""
+        producer = self._publisher.producer
+        try:
+            self._begin()
+            if offsets:
+                producer.send_offsets_to_transaction(offsets, committer.group_metadata(), timeout_s)
+            producer.commit_transaction(timeout_s)
+        except KafkaException as failure:
+            self._judge(failure)
+        self._began_s = None
+
+    def discard(self) -> None:
+        """Abort the open transaction, if there is one."""
+        if self._began_s is None:
+            return
+        try:
+            self._publisher.producer.abort_transaction(self._transaction_timeout_s)
+        except KafkaException as failure:
+            raise ProducerLostError(f"the transaction could not be aborted: {failure.args[0].str()}") from failure
+        finally:
+            self._began_s = None
+
+    def close(self, timeout_s: float) -> None:
+        """Abort what is open, so that no reader waits for it."""
+        if self._began_s is not None:
+            self._began_s = None
+            self._publisher.producer.abort_transaction(timeout_s)
+
+    def _judge(self, failure: KafkaException) -> NoReturn:
+        """What a failed call means: R6 for what is uncertain, an abort for what is not, a sentence for what will stay."""
+        error: KafkaError = failure.args[0]
+        undelivered = self._publisher.take_undelivered()
+        if error.code() in _FENCED or (undelivered is not None and undelivered[0].code() in _FENCED):
+            self._judge_fencing(failure)
+        cause, topic = undelivered if undelivered is not None else (error, self._publisher._output_topic)  # noqa: SLF001
+        for one in (cause, error):
+            if one.code() in _RIGHTS:
+                self._give_up(_RIGHTS[one.code()].format(topic=topic, transactional_id=self._transactional_id), failure)
+        if error.txn_requires_abort():
+            self.discard()
+            raise TransactionAbortedError(cause.str()) from failure
+        raise ProducerLostError(cause.str()) from failure
+
+    def _give_up(self, sentence: str, failure: KafkaException) -> NoReturn:
+        if failure.args[0].txn_requires_abort():
+            with contextlib.suppress(ProducerLostError):  # the sentence matters more
+                self.discard()
+        raise BrokerError(f"{sentence}.") from failure
+
+    def _judge_fencing(self, failure: KafkaException) -> NoReturn:
+        """The brokers fence us for a transaction that outlived its timeout; before that it can only be somebody else."""
+        began_s, self._began_s = self._began_s, None
+        if began_s is None or self._clock() - began_s < self._transaction_timeout_s:
+            raise FencedError(
+                f"Another process uses the transactional.id {self._transactional_id!r}: give each worker its own "
+                "(kafka.transactional_id), or leave it out."
+            ) from failure
+        raise ProducerLostError("the transaction outlived its timeout and was fenced") from failure
+
+
+class IdempotentSink:
+    """Scores and dead letters first, their offsets after them: after a fault some come again, none is lost."""
+
+    def __init__(self, make_producer: Callable[[], Producer], *, output_topic: str) -> None:
+        self._publisher = _Publisher(make_producer, output_topic=output_topic)
+
+    def renew(self, timeout_s: float) -> None:
+        """A new producer; `timeout_s` is not needed, it connects as it goes."""
+        del timeout_s
+        self._publisher.renew()
+
+    def publish(self, outgoing: Outgoing) -> None:
+        """Hand a batch to the client."""
+        try:
+            self._publisher.publish(outgoing)
+        except KafkaException as failure:
+            raise ProducerLostError(failure.args[0].str()) from failure
+
+    def commit(self, offsets: list[object], committer: Committer, *, timeout_s: float) -> None:
+        """Wait until everything is delivered, then commit."""
+        waiting = self._publisher.producer.flush(timeout_s)
+        undelivered = self._publisher.take_undelivered()
+        if undelivered is not None:
+            error, topic = undelivered
+            if error.code() in _RIGHTS:
+                raise BrokerError(f"{_RIGHTS[error.code()].format(topic=topic, transactional_id='')}.")
+            raise ProducerLostError(error.str())
+        if waiting:
+            raise ProducerLostError(f"{waiting} records were not delivered within {timeout_s:g} s")
+        try:
+            committer.commit(offsets)
+        except KafkaException as failure:
+            raise TransactionAbortedError(failure.args[0].str()) from failure
+
+    def discard(self) -> None:
+        """What was handed over is on its way: it may come again."""
+
+    def close(self, timeout_s: float) -> None:
+        """Deliver what is still waiting."""
+        self._publisher.producer.flush(timeout_s)

@@ -1,0 +1,528 @@
+"""The consumer's door: partitions assigned and records polled go in, columns of records and committed offsets come out.
+
+Where a partition starts is decided by `worker.assignment`; what a record means is not known here. One thread calls it
+(R9); rebalance callbacks run in that thread, inside `poll`.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+import numpy as np
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message
+from confluent_kafka import TopicPartition as KafkaTopicPartition
+
+from schemas.checkpoint import Checkpoint
+from worker.assignment import Planner
+from worker.batch import Bool, Headers, Int64, Records, TopicPartition
+from worker.errors import BrokerError, DeliveryError
+from worker.replay import Plan
+
+log = logging.getLogger(__name__)
+
+_SEEK_PATIENCE_S = 5.0
+_SEEK_PAUSE_S = 0.02
+
+
+class PartitionListener(Protocol):
+    """What the pipeline does when partitions come and go; called inside `Source.poll`, in the same thread."""
+
+    def partitions_revoked(self, places: Sequence[int]) -> None:
+        """Finish and commit what is in flight: after this call the partitions are somebody else's."""
+
+    def partitions_lost(self, places: Sequence[int]) -> None:
+        """Drop what is in flight: the partitions are already somebody else's."""
+
+    def partition_assigned(self, place: int, plan: Plan, *, warm: bool) -> None:
+        """A partition starts; `warm` = its windows are still held and fit, else they start empty."""
+
+    def partition_cold(self, place: int) -> None:
+        """The windows of a partition that was given away are no longer worth holding."""
+
+
+@dataclass(slots=True)
+class _Owned:
+    """One assigned partition."""
+
+    place: int
+    committed: int
+    next_offset: int
+    refilling: bool
+    missing_before: int | None
+    first_commit_due: bool
+    topic_id: str
+    end_seen: int = -1
+    """Where the client last saw the end of the log: everything visible below it was handed out."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Warm:
+    """A revoked partition whose windows are still held: they end right before `next_offset` (R8)."""
+
+    next_offset: int
+    topic_id: str
+    until_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """Records of one poll: first those that only refill windows, then those to score."""
+
+    refill: Records | None
+    live: Records | None
+
+
+class Source:
+    """One consumer of the group. Offsets are committed through the sink's transactions, or by `commit`.
+
+    `make_consumer` is given the callback for the client's statistics. `incremental` says whether the group's protocol
+    hands partitions over one by one (cooperative, KIP-848) or all at once.
+    """
+
+    def __init__(
+        self,
+        make_consumer: Callable[[Callable[[str], None]], Consumer],
+        *,
+        topics: Sequence[str],
+        group_id: str,
+        planner: Planner,
+        incremental: bool,
+        warm_s: float = 300.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._consumer = make_consumer(self._note_statistics)
+        self._topics = list(topics)
+        self._group_id = group_id
+        self._planner = planner
+        self._incremental = incremental
+        self._warm_s = warm_s
+        self._clock = clock
+        self._partitions: list[TopicPartition] = []
+        self._places: dict[TopicPartition, int] = {}
+        self._columns: dict[str, Int64] = {topic: np.full(1, -1, np.int64) for topic in topics}
+        self._owned: dict[int, _Owned] = {}
+        self._warm: dict[int, _Warm] = {}
+        self._taken_up: set[int] = set()
+        self._failure: Exception | None = None
+        self._listener: PartitionListener | None = None
+        self.joined = False
+        self.rebalances = 0
+
+    # ---- joining and leaving -----------------------------------------------------------------------------------------
+
+    def subscribe(self, listener: PartitionListener) -> None:
+        """Join the group."""
+        self._listener = listener
+        self._consumer.subscribe(
+            self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
+    def close(self) -> None:
+        """Leave the group; partitions are revoked on the way. What a callback raises is lost: nothing is in flight."""
+        self._consumer.close()
+
+    def group_metadata(self) -> object:
+        """This member as the group knows it now; to be taken anew for each transaction (R9)."""
+        return self._consumer.consumer_group_metadata()
+
+    def _note_statistics(self, statistics: str) -> None:
+        """Under KIP-848 a member without partitions is never told that it joined; the statistics know."""
+        self.joined = self.joined or json.loads(statistics).get("cgrp", {}).get("join_state") == "steady"
+
+    # ---- reading -----------------------------------------------------------------------------------------------------
+
+    def poll(self, max_records: int, timeout_s: float) -> Polled:
+        """Up to `max_records` records, waiting `timeout_s` at most. Raises what a rebalance callback raised."""
+        self._taken_up.clear()
+        rebalances = self.rebalances
+        messages = self._consumer.consume(max_records, timeout_s)
+        try:
+            self._raise_failure()
+            sound = self._sound(messages, rebalanced=self.rebalances > rebalances)
+        except DeliveryError:
+            self._put_back(messages)
+            raise
+        self._forget_cold()
+        if not sound:
+            self._finish_refills()
+            return Polled(refill=None, live=None)
+        return self._split(self._records(sound))
+
+    def keep_alive(self) -> None:
+        """Stay a member without reading; whatever this reads is read again after `take_up_again`."""
+        for message in self._consumer.consume(1000, 0.1):
+            error = message.error()
+            if error is not None and error.fatal():
+                raise BrokerError(f"The Kafka consumer failed for good: {error.str()}.")
+        self._raise_failure()
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+
+    def _sound(self, messages: list[Message], *, rebalanced: bool) -> list[Message]:
+        """The records that are ours to read, without the client's own events."""
+        events = [message for message in messages if message.error() is not None]
+        records = [message for message in messages if message.error() is None] if events else messages
+        if rebalanced:
+            events = self._of_this_life(events)
+            records = self._of_this_life(records)
+        for event in events:
+            self._handle_event(event)
+        return self._of_this_life(records) if self._taken_up else records
+
+    def _of_this_life(self, messages: list[Message]) -> list[Message]:
+        """Without partitions that went, and without those that came during this very poll.
+
+        What was read of the latter may stem from before, so they are read again from their start.
+        """
+        places = list(map(self._place_of, messages))
+        for place in self._taken_up.intersection(places):
+            self._seek(self._owned[place], self._owned[place].next_offset)
+        current = self._owned.keys() - self._taken_up
+        return [message for message, place in zip(messages, places, strict=True) if place in current]
+
+    def _put_back(self, messages: list[Message]) -> None:
+        """What was read by a poll that failed is read again."""
+        for place in self._owned.keys() & set(map(self._place_of, messages)):
+            self._seek(self._owned[place], self._owned[place].next_offset)
+
+    def _place_of(self, message: Message) -> int | None:
+        return self._places.get(TopicPartition(message.topic(), message.partition()))
+
+    def _handle_event(self, event: Message) -> None:
+        error = event.error()
+        owned = self._owned.get(cast("int", self._place_of(event)))
+        if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's public name of a local event
+            if owned is not None:
+                owned.end_seen = event.offset()
+        elif error.code() in {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}:  # noqa: SLF001
+            if owned is not None:
+                self._take_up_anew(owned)
+        elif error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+            raise BrokerError(f"There is no right to read as group {self._group_id!r}: grant Read on the group.")
+        elif error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            raise BrokerError(f"There is no right to read topic {event.topic()!r}: grant Read on the topic.")
+        elif error.fatal():
+            raise BrokerError(f"The Kafka consumer failed for good: {error.str()}.")
+        else:
+            log.warning("the consumer reported: %s (it goes on by itself)", error.str())
+
+    def _records(self, messages: list[Message]) -> Records:
+        count = len(messages)
+        number = np.fromiter(map(Message.partition, messages), np.int64, count)
+        if len(self._topics) == 1:
+            place = self._columns[self._topics[0]][number]
+        else:
+            columns = self._columns
+            topics = map(Message.topic, messages)
+            place = np.fromiter((columns[t][p] for t, p in zip(topics, number, strict=True)), np.int64, count)
+        return Records(
+            partitions=self._partitions,
+            partition=place,
+            offset=np.fromiter(map(Message.offset, messages), np.int64, count),
+            timestamp=np.fromiter((stamp[1] for stamp in map(Message.timestamp, messages)), np.int64, count),
+            key=list(map(Message.key, messages)),
+            value=list(map(Message.value, messages)),
+            headers=lambda row: cast("Headers", messages[row].headers() or ()),
+        )
+
+    def _split(self, records: Records) -> Polled:
+        refilling = [owned for owned in self._owned.values() if owned.refilling]
+        below = np.zeros(len(records), np.bool_)
+        for owned in refilling:
+            below |= (records.partition == owned.place) & (records.offset < owned.committed)
+        for place, end in ends_of(records).items():
+            self._owned[place].next_offset = end
+        if refilling:
+            self._finish_refills()
+        if not below.any():
+            return Polled(refill=None, live=records)
+        return Polled(refill=_where(records, below), live=None if below.all() else _where(records, ~below))
+
+    def _finish_refills(self) -> None:
+        """A refill ends when the position reaches the committed offset: markers hold offsets without a record (R2)."""
+        refilling = [owned for owned in self._owned.values() if owned.refilling]
+        for owned, position in zip(refilling, self._positions(refilling), strict=True):
+            if position >= owned.committed:
+                owned.refilling = False
+
+    @staticmethod
+    def _positions(owned: Sequence[_Owned]) -> list[int]:
+        """Where reading stands: past markers, where the client told that it had come to the end behind them.
+
+        The client's own `position` may lag behind a seek, and a position too high would lose records.
+        """
+        return [max(one.next_offset, one.end_seen) for one in owned]
+
+    # ---- offsets -----------------------------------------------------------------------------------------------------
+
+    def idle_offsets(self, busy: Iterable[int]) -> dict[int, int]:
+        """Positions that moved past the committed offset without a record, where nothing is in flight (R10)."""
+        resting = [one for one in self._owned.values() if not one.refilling and one.place not in set(busy)]
+        positions = zip(resting, self._positions(resting), strict=True)
+        return {one.place: at for one, at in positions if at > one.committed or one.first_commit_due}
+
+    def to_commit(self, offsets: Mapping[int, int], oldest_needed: Callable[[int, int], int]) -> list[object]:
+        """Kafka's form of `offsets`, each with its checkpoint (R1); partitions that are no longer ours are left out.
+
+        `oldest_needed(place, offset)` is the oldest offset that a window at or after `offset` needs.
+        """
+        return [
+            KafkaTopicPartition(
+                *self._partitions[place],
+                offset,
+                metadata=self._checkpoint(self._owned[place], offset, oldest_needed(place, offset)).encode(),
+            )
+            for place, offset in offsets.items()
+            if place in self._owned
+        ]
+
+    def _checkpoint(self, owned: _Owned, offset: int, lo: int) -> Checkpoint:
+        reach = max(0, offset - self._planner.lookback_offsets)
+        before = owned.missing_before
+        return Checkpoint(
+            lo=max(reach, min(lo, offset)),
+            spec=self._planner.spec,
+            np=self._planner.partition_count(self._partitions[owned.place].topic),
+            tr=before if before is not None and before > reach else None,
+        )
+
+    def note_committed(self, offsets: Mapping[int, int]) -> None:
+        """Remember that `offsets` are committed now."""
+        for place, offset in offsets.items():
+            owned = self._owned.get(place)
+            if owned is not None:
+                owned.committed = offset
+                owned.first_commit_due = False
+
+    def commit(self, offsets: list[object]) -> None:
+        """Commit outside a transaction: idle positions, first starts, and everything in at-least-once delivery.
+
+        Raises KafkaException.
+        """
+        if not offsets:
+            return
+        for result in self._consumer.commit(offsets=offsets, asynchronous=False):
+            if result.error is not None:
+                raise KafkaException(result.error)
+
+    def rewind(self) -> None:
+        """Read again from the committed offsets, after staged batches were dropped."""
+        for owned in self._owned.values():
+            if not owned.refilling and owned.next_offset != owned.committed:
+                self._seek(owned, owned.committed)
+
+    def take_up_again(self) -> None:
+        """Start every assigned partition as after an assignment, with empty windows (R6)."""
+        for owned in list(self._owned.values()):
+            owned.refilling = True  # its windows are gone: never warm, should it be revoked meanwhile
+        plans = self._planner.plans(self._consumer, [self._partitions[place] for place in self._owned])
+        for partition, plan in plans.items():
+            place = self._places[partition]
+            self._adopt(place, plan, warm=False)
+            self._seek(self._owned[place], plan.position)
+
+    def _take_up_anew(self, owned: _Owned) -> None:
+        """The offset to read is no longer in the log: as after an assignment, where the gap is judged (R11)."""
+        self._listen.partitions_revoked([owned.place])
+        partition = self._partitions[owned.place]
+        plan = self._planner.plans(self._consumer, [partition])[partition]
+        self._adopt(owned.place, plan, warm=False)
+        self._taken_up.add(owned.place)
+        self._seek(self._owned[owned.place], plan.position)
+
+    def _seek(self, owned: _Owned, offset: int) -> None:
+        owned.next_offset = offset
+        owned.end_seen = -1
+        deadline = self._clock() + _SEEK_PATIENCE_S
+        while True:
+            try:
+                self._consumer.seek(KafkaTopicPartition(*self._partitions[owned.place], offset))
+            except KafkaException as error:
+                # A partition that was assigned a moment ago cannot be sought yet.
+                if self._clock() > deadline:
+                    raise BrokerError(f"Reading could not be set to offset {offset}: {error.args[0].str()}.") from error
+                time.sleep(_SEEK_PAUSE_S)
+            else:
+                return
+
+    # ---- what is told of it ------------------------------------------------------------------------------------------
+
+    @property
+    def ready(self) -> bool:
+        """A member of the group, and every assigned partition's windows are filled."""
+        return self.joined and not any(owned.refilling for owned in self._owned.values())
+
+    def copartitioned(self, output_partitions: int) -> frozenset[str]:
+        """The input topics that have as many partitions as the output topic."""
+        counts = ((topic, self._planner.partition_count(topic)) for topic in self._topics)
+        return frozenset(topic for topic, count in counts if count == output_partitions)
+
+    def lag(self) -> dict[TopicPartition, int]:
+        """Records between the committed offset and the end, for each assigned partition, as the client last heard."""
+        lags = {}
+        for owned in self._owned.values():
+            partition = self._partitions[owned.place]
+            _, high = self._consumer.get_watermark_offsets(KafkaTopicPartition(*partition), cached=True)
+            lags[partition] = max(0, high - owned.committed)
+        return lags
+
+    def refill_remaining(self) -> dict[TopicPartition, int]:
+        """Offsets still to be read again before each assigned partition is ready."""
+        return {
+            self._partitions[owned.place]: max(0, owned.committed - owned.next_offset) if owned.refilling else 0
+            for owned in self._owned.values()
+        }
+
+    # ---- rebalances --------------------------------------------------------------------------------------------------
+
+    def _on_assign(self, _: Consumer, partitions: list[KafkaTopicPartition]) -> None:
+        self._guarded(lambda: self._assign(partitions))
+
+    def _on_revoke(self, _: Consumer, partitions: list[KafkaTopicPartition]) -> None:
+        self._guarded(lambda: self._give_away(partitions, self._listen.partitions_revoked))
+
+    def _on_lost(self, _: Consumer, partitions: list[KafkaTopicPartition]) -> None:
+        self._guarded(lambda: self._give_away(partitions, self._listen.partitions_lost))
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        """An exception must not pass through the client's C code: `poll` raises it again."""
+        self.rebalances += 1
+        try:
+            step()
+        except Exception as failure:  # noqa: BLE001 - raised again by poll
+            self._failure = self._failure or failure
+
+    def _assign(self, partitions: list[KafkaTopicPartition]) -> None:
+        asked = [TopicPartition(p.topic, p.partition) for p in partitions]
+        try:
+            plans = self._planner.plans(self._consumer, asked)
+        except DeliveryError:
+            # They are ours all the same: they wait at the end of the log until `take_up_again` knows where to start.
+            self._accept([self._hold(partition) for partition in asked])
+            raise
+        self._accept([self._take_up(partition, plan) for partition, plan in plans.items()])
+        self.joined = True
+
+    def _accept(self, starts: list[KafkaTopicPartition]) -> None:
+        if self._incremental:
+            self._consumer.incremental_assign(starts)
+        else:
+            self._consumer.assign(starts)
+
+    def _hold(self, partition: TopicPartition) -> KafkaTopicPartition:
+        place = self._register(partition)
+        self._warm.pop(place, None)
+        self._owned[place] = _Owned(
+            place=place,
+            committed=0,
+            next_offset=0,
+            refilling=True,
+            missing_before=None,
+            first_commit_due=False,
+            topic_id="",
+        )
+        self._taken_up.add(place)
+        return KafkaTopicPartition(*partition, OFFSET_END)
+
+    def _take_up(self, partition: TopicPartition, plan: Plan) -> KafkaTopicPartition:
+        place = self._register(partition)
+        warm = self._fits(place, plan)
+        self._adopt(place, plan, warm=warm)
+        self._taken_up.add(place)
+        return KafkaTopicPartition(*partition, self._owned[place].next_offset)
+
+    def _adopt(self, place: int, plan: Plan, *, warm: bool) -> None:
+        position = plan.committed if warm else plan.position
+        self._owned[place] = _Owned(
+            place=place,
+            committed=plan.committed,
+            next_offset=position,
+            refilling=position < plan.committed,
+            missing_before=plan.missing_before,
+            first_commit_due=plan.first_start or plan.gap > 0,
+            topic_id=self._planner.topic_id(self._partitions[place].topic),
+        )
+        self._listen.partition_assigned(place, plan, warm=warm)
+
+    def _fits(self, place: int, plan: Plan) -> bool:
+        warm = self._warm.pop(place, None)
+        topic_id = self._planner.topic_id(self._partitions[place].topic)
+        same_log = warm is not None and warm.topic_id == topic_id != ""
+        return (
+            same_log and warm is not None and warm.next_offset == plan.committed and not (plan.gap or plan.first_start)
+        )
+
+    def _give_away(self, partitions: list[KafkaTopicPartition], tell: Callable[[Sequence[int]], None]) -> None:
+        known = (self._places.get(TopicPartition(p.topic, p.partition)) for p in partitions)
+        places = [place for place in known if place in self._owned]
+        try:
+            tell(places)
+        finally:
+            for place in places:
+                self._release(self._owned.pop(place))
+            if self._incremental:
+                self._consumer.incremental_unassign(partitions)
+            else:
+                self._consumer.unassign()
+
+    def _release(self, owned: _Owned) -> None:
+        if owned.refilling:
+            self._listen.partition_cold(owned.place)
+        else:
+            self._warm[owned.place] = _Warm(owned.committed, owned.topic_id, self._clock() + self._warm_s)
+
+    def _forget_cold(self) -> None:
+        if self._warm:
+            now_s = self._clock()
+            for place in [place for place, warm in self._warm.items() if warm.until_s < now_s]:
+                del self._warm[place]
+                self._listen.partition_cold(place)
+
+    def forget_warm(self) -> None:
+        """The windows of revoked partitions are gone too (R6)."""
+        self._warm.clear()
+
+    def _register(self, partition: TopicPartition) -> int:
+        place = self._places.setdefault(partition, len(self._partitions))
+        if place == len(self._partitions):
+            self._partitions.append(partition)
+            column = self._columns[partition.topic]
+            if partition.partition >= len(column):
+                grown = np.full(2 * partition.partition + 1, -1, np.int64)
+                grown[: len(column)] = column
+                self._columns[partition.topic] = column = grown
+            column[partition.partition] = place
+        return place
+
+    @property
+    def _listen(self) -> PartitionListener:
+        if self._listener is None:
+            raise RuntimeError("no rebalance can come before subscribe")
+        return self._listener
+
+
+def ends_of(records: Records) -> dict[int, int]:
+    """The offset after the last record of each partition in the batch; the records are in the order of the log."""
+    places, from_behind = np.unique(records.partition[::-1], return_index=True)
+    ends = records.offset[len(records) - 1 - from_behind] + 1
+    return dict(zip(places.tolist(), ends.tolist(), strict=True))
+
+
+def _where(records: Records, chosen: Bool) -> Records:
+    rows = np.flatnonzero(chosen)
+    listed = rows.tolist()
+    return Records(
+        partitions=records.partitions,
+        partition=records.partition[rows],
+        offset=records.offset[rows],
+        timestamp=records.timestamp[rows],
+        key=[records.key[row] for row in listed],
+        value=[records.value[row] for row in listed],
+        headers=lambda row: records.headers(listed[row]),
+    )

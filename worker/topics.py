@@ -1,0 +1,102 @@
+"""The topics named in the settings: waits until brokers answer and the topics are there, or says what is missing."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]  # public
+
+from schemas.settings import Settings
+from worker.errors import BrokerError, ConfigError
+from worker.kafka_clients import BrokerComplaint, common_properties
+
+_CALL_TIMEOUT_S = 2.0
+_PAUSE_S = 0.2
+
+
+class Topics:
+    """Looks at topics without joining a group. Keeps its clients: an admin client must outlive its answers."""
+
+    def __init__(self, settings: Settings, complaint: BrokerComplaint) -> None:
+        self._kafka = settings.kafka
+        self._complaint = complaint
+        properties = cast("dict[str, Any]", common_properties(settings, complaint))
+        try:
+            self._admin = AdminClient(dict(properties))
+            # A consumer asks for a topic without making it; the other clients may make it.
+            self._reader = Consumer({**properties, "group.id": self._kafka.group_id})
+        except KafkaException as error:
+            raise ConfigError(f"kafka.properties: librdkafka refuses a property: {error.args[0].str()}.") from error
+
+    def wait_for(self, *, stopping: Callable[[], bool]) -> int | None:
+        """The output topic's partition count, once brokers answer and every topic is there and ours to use.
+
+        None where it was told to stop meanwhile. Raises BrokerError after `kafka.start_timeout_s`.
+        """
+        deadline = time.monotonic() + self._kafka.start_timeout_s
+        while True:
+            try:
+                counts = {topic: self._partition_count(topic) for topic in self._named()}
+            except BrokerError:
+                if stopping():
+                    return None
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_PAUSE_S)
+            else:
+                break
+        self._reader.close()
+        self._refuse_compaction()
+        return counts[self._kafka.output_topic]
+
+    def ids(self) -> Mapping[str, str]:
+        """What tells a topic from a later one of the same name; empty where it cannot be read."""
+        try:
+            futures = self._admin.describe_topics(
+                TopicCollection(list(self._kafka.input_topics)), request_timeout=_CALL_TIMEOUT_S
+            )
+            return {topic: str(future.result(2 * _CALL_TIMEOUT_S).topic_id) for topic, future in futures.items()}
+        except (KafkaException, TimeoutError, ValueError):
+            return {}
+
+    def _named(self) -> dict[str, str]:
+        kafka = self._kafka
+        return {
+            **dict.fromkeys(kafka.input_topics, "kafka.input_topics"),
+            kafka.output_topic: "kafka.output_topic",
+            kafka.dead_letter_topic: "kafka.dead_letter_topic",
+        }
+
+    def _partition_count(self, topic: str) -> int:
+        setting = self._named()[topic]
+        try:
+            told = self._reader.list_topics(topic, timeout=_CALL_TIMEOUT_S).topics[topic]
+        except KafkaException as error:
+            self._reader.poll(0)  # lets the client say what was wrong
+            raise BrokerError(
+                f"No broker answered within {self._kafka.start_timeout_s:g} s at kafka.bootstrap_servers: "
+                f"{self._complaint.sentence}."
+            ) from error
+        if told.error is None:
+            return len(told.partitions)
+        if told.error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            right = "Read" if setting == "kafka.input_topics" else "Write"
+            raise BrokerError(f"There is no right to {right.lower()} topic {topic!r} ({setting}): grant {right} on it.")
+        if told.error.code() in {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}:  # noqa: SLF001 - public
+            raise BrokerError(f"There is no topic {topic!r}: create it, or correct {setting}.")
+        raise BrokerError(f"Topic {topic!r} ({setting}) cannot be used: {told.error.str()}.")
+
+    def _refuse_compaction(self) -> None:
+        """Compaction takes rows out of windows; where the policy cannot be read, nothing is said."""
+        asked = [ConfigResource(ResourceType.TOPIC, topic) for topic in self._kafka.input_topics]  # type: ignore[attr-defined]
+        for resource, future in self._admin.describe_configs(asked, request_timeout=_CALL_TIMEOUT_S).items():
+            try:
+                policy = future.result(2 * _CALL_TIMEOUT_S)["cleanup.policy"].value
+            except (KafkaException, TimeoutError, KeyError):
+                continue
+            if "compact" in policy:
+                raise BrokerError(
+                    f"Topic {resource.name!r} is compacted (cleanup.policy={policy}), which takes events out of windows: "
+                    "use a topic with cleanup.policy=delete."
+                )
