@@ -51,6 +51,7 @@ _FAST_FOR_TESTS = {
     "group.consumer.min.session.timeout.ms": "1000",
     "group.consumer.session.timeout.ms": "6000",
     "group.initial.rebalance.delay.ms": "0",
+    "log.retention.ms": "-1",  # tests write times of long ago: retention would delete them
     "group.min.session.timeout.ms": "1000",
     "log.cleaner.dedupe.buffer.size": "2097152",
     "offsets.topic.num.partitions": "4",

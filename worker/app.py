@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import Any
+from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
@@ -195,7 +195,7 @@ def _source(
 
     def make_consumer(note_statistics: Callable[[str], None]) -> Consumer:
         told: Properties = {"statistics.interval.ms": 1000, "stats_cb": note_statistics} if kip_848 else {}
-        return client(Consumer, {**properties, **told})
+        return cast("Consumer", client(Consumer, {**properties, **told}))
 
     strategy = str(properties.get("partition.assignment.strategy", ""))
     return Source(

@@ -102,8 +102,8 @@ class Planner:
         plan = resume(committed, log_start=log_start, spec=rules.spec, lookback_offsets=rules.lookback_offsets)
         if committed.offset > log_end:
             raise GapError(
-                f"The group committed offset {committed.offset} of {_name(partition)}, which ends at {log_end}: the log "
-                "was cut or the topic made anew; reset the group's offsets to where scoring is to go on."
+                f"The group committed offset {committed.offset} of {_name(partition)}, which ends at {log_end}: the "
+                "log was cut or the topic made anew; reset the group's offsets to where scoring is to go on."
             )
         if plan.gap:
             self._judge_gap(partition, plan)

@@ -45,7 +45,7 @@ class Records:
 
 
 class Refused(NamedTuple):
-    """A record that cannot be scored: its row in the batch, a reason of the contract, a sentence that names the field."""
+    """A record that cannot be scored: its row, a reason of the contract, a sentence that names the field."""
 
     row: int
     reason: str

@@ -75,11 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_check(commands)
     _add_capture(commands)
     _add_score(commands)
-    demo = commands.add_parser(
-        "demo", help="see it find anomalies in real machine data, without a Kafka", add_help=False
-    )
-    demo.add_argument("rest", nargs=argparse.REMAINDER)
-    demo.set_defaults(run=_demo, debug=False)
+    _add_demo(commands)
     _add(commands, "settings", "print the settings in force, without secrets", _settings, epilog=_SETTINGS_EPILOG)
     return parser
 
@@ -134,6 +130,18 @@ def _add_score(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
     parser = _add(commands, "score", "score a file as the worker would score a topic", _score)
     backtest.add_arguments(parser)
+
+
+def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    from worker import demo  # noqa: PLC0415
+
+    summary = "see it find anomalies in real machine data, without a Kafka"
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "demo", help=summary, description=summary[0].upper() + summary[1:] + "."
+    )
+    parser.add_argument("--debug", action="store_true", help="show where an error came from")
+    parser.set_defaults(run=_demo)
+    demo.add_arguments(parser)
 
 
 def _load(arguments: argparse.Namespace) -> Settings:
@@ -192,4 +200,4 @@ def _settings(arguments: argparse.Namespace) -> int:
 def _demo(arguments: argparse.Namespace) -> int:
     from worker import demo  # noqa: PLC0415
 
-    return demo.main(arguments.rest)
+    return demo.run(arguments)

@@ -1,4 +1,7 @@
-"""The two Kafka clients as this project sets them: settings in, librdkafka properties out; and what brokers last complained of."""
+"""The Kafka clients as this project sets them: settings in, librdkafka properties out.
+
+And what the brokers last complained of, for the sentence that ends a failed start.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
@@ -20,7 +23,7 @@ _HINTS: Mapping[int, str] = {
     KafkaError._SSL: "check kafka.properties ssl.ca.location and the broker's certificate",  # noqa: SLF001
     KafkaError._RESOLVE: "check the host names in kafka.bootstrap_servers",  # noqa: SLF001
     KafkaError._ALL_BROKERS_DOWN: (  # noqa: SLF001
-        "check that kafka.bootstrap_servers names running brokers, and that kafka.properties security.protocol is theirs"
+        "check that kafka.bootstrap_servers names running brokers and kafka.properties has their security.protocol"
     ),
     KafkaError._TRANSPORT: "check that kafka.bootstrap_servers names running brokers",  # noqa: SLF001
 }
@@ -28,7 +31,7 @@ _MORE_TELLING = (KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError._RESOLV
 
 
 class BrokerComplaint:
-    """The most telling thing that the clients' error callback said lately, for the sentence that ends a failed start."""
+    """The most telling thing that the clients' error callback said lately."""
 
     def __init__(self) -> None:
         self._error: KafkaError | None = None

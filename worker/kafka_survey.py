@@ -6,11 +6,13 @@ brokers after a week. It judges nothing (see `worker.kafka_findings`).
 
 import logging
 import secrets
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, Producer, TopicCollection
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicCollection
+from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.admin._resource import ResourceType
@@ -18,11 +20,12 @@ from confluent_kafka.admin._resource import ResourceType
 from schemas.settings import Settings
 from worker.batch import TopicPartition
 from worker.errors import BrokerError
-from worker.kafka_clients import BrokerComplaint, producer_properties
+from worker.kafka_clients import BrokerComplaint, common_properties, producer_properties
 from worker.kafka_log import KafkaLog, answer
 from worker.log_slice import Slice
 
 _REQUEST_TIMEOUT_S = 10.0
+_PAUSE_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +82,7 @@ def survey(log: KafkaLog, settings: Settings) -> KafkaFacts:
             )
             for topic in present
         },
-        group=_group(log.admin, kafka.group_id),
+        group=_group(settings, log.admin, partitions),
         logs=log.bounds(partitions) if partitions else [],
         transaction_refusal=_transaction_refusal(settings) if settings.delivery == "exactly-once" else None,
     )
@@ -104,16 +107,35 @@ def _topic_config(admin: AdminClient, topic: str) -> dict[str, str] | None:
     return {name: entry.value for name, entry in entries.items() if entry.value is not None}
 
 
-def _group(admin: AdminClient, group_id: str) -> GroupFacts:
-    operations = _group_operations(admin, group_id)
+def _group(settings: Settings, admin: AdminClient, partitions: Sequence[TopicPartition]) -> GroupFacts:
+    operations = _group_operations(admin, settings.kafka.group_id)
     try:
-        request = ConsumerGroupTopicPartitions(group_id)
-        future = admin.list_consumer_group_offsets([request], request_timeout=_REQUEST_TIMEOUT_S)[group_id]
-        places = answer(future).topic_partitions
-    except BrokerError as error:
-        return GroupFacts(operations=operations, refusal=str(error), committed={})
-    committed = {TopicPartition(place.topic, place.partition): place.offset for place in places if place.offset >= 0}
+        committed = _committed(settings, partitions)
+    except KafkaException as error:
+        return GroupFacts(operations=operations, refusal=str(error.args[0].str()), committed={})
     return GroupFacts(operations=operations, refusal=None, committed=committed)
+
+
+def _committed(settings: Settings, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+    """Asked by a client that never joins; the admin client's own call for it has crashed the interpreter."""
+    properties = {**common_properties(settings, BrokerComplaint()), "group.id": settings.kafka.group_id}
+    outsider = Consumer(dict[str, Any](properties))
+    deadline = time.monotonic() + settings.kafka.start_timeout_s
+    try:
+        while True:
+            try:
+                places = outsider.committed(
+                    [KafkaTopicPartition(*one) for one in partitions], timeout=_REQUEST_TIMEOUT_S
+                )
+            except KafkaException as error:
+                # A group's coordinator may be on the way, and another worker's transaction hides its offsets.
+                if error.args[0].code() == KafkaError.GROUP_AUTHORIZATION_FAILED or time.monotonic() > deadline:
+                    raise
+                time.sleep(_PAUSE_S)
+            else:
+                return {TopicPartition(at.topic, at.partition): at.offset for at in places if at.offset >= 0}
+    finally:
+        outsider.close()
 
 
 def _group_operations(admin: AdminClient, group_id: str) -> frozenset[str] | None:

@@ -1,4 +1,4 @@
-"""What the worker says while it works: log records in, one JSON object or one line of text each out, on standard error."""
+"""What the worker says while it works: log records in, a JSON object or a line of text each out, on standard error."""
 
 import json
 import logging

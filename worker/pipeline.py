@@ -30,7 +30,7 @@ from worker.windows import WindowStore
 log = logging.getLogger(__name__)
 
 _IN_FLIGHT = 2
-"""Batches whose inference is under way while the next is read: one computes, one waits, so that neither thread idles."""
+"""Batches under inference while the next is read: one computes, one waits, so that neither thread idles."""
 
 _CALL_TIMEOUT_S = 10.0
 _ENDING_TIMEOUT_S = 6.0

@@ -13,7 +13,7 @@ from itertools import repeat
 from operator import length_hint
 from typing import NoReturn, Protocol
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from worker.batch import Headers, Outgoing
 from worker.errors import BrokerError, FencedError, ProducerLostError, TransactionAbortedError
@@ -41,7 +41,7 @@ class Committer(Protocol):
     def group_metadata(self) -> object:
         """This member as the group knows it now."""
 
-    def commit(self, offsets: list[object]) -> None:
+    def commit(self, offsets: list[TopicPartition]) -> None:
         """Commit outside a transaction."""
 
 
@@ -54,7 +54,7 @@ class Sink(Protocol):
     def publish(self, outgoing: Outgoing) -> None:
         """Hand a batch to the client."""
 
-    def commit(self, offsets: list[object], committer: Committer, *, timeout_s: float) -> None:
+    def commit(self, offsets: list[TopicPartition], committer: Committer, *, timeout_s: float) -> None:
         """All that was published is delivered, and `offsets` are committed, when this returns."""
 
     def discard(self) -> None:
@@ -99,12 +99,12 @@ class _Publisher:
     def publish(self, outgoing: Outgoing) -> None:
         """Hand every record of the batch to the client, in order. Raises BufferError, KafkaException."""
         note = self.note_delivery
-        count = len(outgoing.value)
         columns: list[Iterator[object]] = [
             iter(outgoing.value),
             iter(outgoing.key),
             iter(outgoing.partition),
-            repeat(note, count),
+            repeat(note),
+            repeat(None),  # the client takes a delivery callback in two places
             iter(outgoing.timestamp),
         ]
         if outgoing.headers is not None:
@@ -112,7 +112,7 @@ class _Publisher:
         self._produce_all(columns, outgoing)
         for letter in outgoing.dead_letters:
             self._produce_one(
-                letter.topic, letter.value, letter.key, letter.partition, note, letter.timestamp, letter.headers
+                letter.topic, letter.value, letter.key, letter.partition, note, None, letter.timestamp, letter.headers
             )
         self.producer.poll(0)
 
@@ -124,7 +124,7 @@ class _Publisher:
             try:
                 deque(map(produce, repeat(self._output_topic), *columns), 0)
             except BufferError:
-                row = count - length_hint(columns[-1 if outgoing.headers is not None else 4]) - 1
+                row = count - length_hint(columns[-1]) - 1  # the last column is a list's
                 headers: Headers = outgoing.headers[row] if outgoing.headers is not None else ()
                 self._produce_one(
                     self._output_topic,
@@ -132,6 +132,7 @@ class _Publisher:
                     outgoing.key[row],
                     outgoing.partition[row],
                     self.note_delivery,
+                    None,
                     outgoing.timestamp[row],
                     headers,
                 )
@@ -195,7 +196,7 @@ class TransactionalSink:
             self._publisher.producer.begin_transaction()
             self._began_s = self._clock()
 
-    def commit(self, offsets: list[object], committer: Committer, *, timeout_s: float) -> None:
+    def commit(self, offsets: list[TopicPartition], committer: Committer, *, timeout_s: float) -> None:
         """Commit the transaction with the offsets in it. The group's word on us is taken anew each time (R9)."""
         producer = self._publisher.producer
         try:
@@ -225,7 +226,7 @@ class TransactionalSink:
             self._publisher.producer.abort_transaction(timeout_s)
 
     def _judge(self, failure: KafkaException) -> NoReturn:
-        """What a failed call means: R6 for what is uncertain, an abort for what is not, a sentence for what will stay."""
+        """What a failed call means: R6 for what is uncertain, an abort for what is not, a sentence for what stays."""
         error: KafkaError = failure.args[0]
         undelivered = self._publisher.take_undelivered()
         if error.code() in _FENCED or (undelivered is not None and undelivered[0].code() in _FENCED):
@@ -246,7 +247,7 @@ class TransactionalSink:
         raise BrokerError(f"{sentence}.") from failure
 
     def _judge_fencing(self, failure: KafkaException) -> NoReturn:
-        """The brokers fence us for a transaction that outlived its timeout; before that it can only be somebody else."""
+        """The brokers fence a transaction that outlived its timeout; before that it can only be somebody else."""
         began_s, self._began_s = self._began_s, None
         if began_s is None or self._clock() - began_s < self._transaction_timeout_s:
             raise FencedError(
@@ -274,7 +275,7 @@ class IdempotentSink:
         except KafkaException as failure:
             raise ProducerLostError(failure.args[0].str()) from failure
 
-    def commit(self, offsets: list[object], committer: Committer, *, timeout_s: float) -> None:
+    def commit(self, offsets: list[TopicPartition], committer: Committer, *, timeout_s: float) -> None:
         """Wait until everything is delivered, then commit."""
         waiting = self._publisher.producer.flush(timeout_s)
         undelivered = self._publisher.take_undelivered()

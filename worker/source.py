@@ -192,14 +192,15 @@ class Source:
             self._seek(self._owned[place], self._owned[place].next_offset)
 
     def _place_of(self, message: Message) -> int | None:
-        return self._places.get(TopicPartition(message.topic(), message.partition()))
+        partition = TopicPartition(cast("str", message.topic()), cast("int", message.partition()))
+        return self._places.get(partition)
 
     def _handle_event(self, event: Message) -> None:
-        error = event.error()
+        error = cast("KafkaError", event.error())
         owned = self._owned.get(cast("int", self._place_of(event)))
         if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's public name of a local event
             if owned is not None:
-                owned.end_seen = event.offset()
+                owned.end_seen = cast("int", event.offset())
         elif error.code() in {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}:  # noqa: SLF001
             if owned is not None:
                 self._take_up_anew(owned)
@@ -219,7 +220,7 @@ class Source:
             place = self._columns[self._topics[0]][number]
         else:
             columns = self._columns
-            topics = map(Message.topic, messages)
+            topics = cast("list[str]", list(map(Message.topic, messages)))
             place = np.fromiter((columns[t][p] for t, p in zip(topics, number, strict=True)), np.int64, count)
         return Records(
             partitions=self._partitions,
@@ -267,7 +268,9 @@ class Source:
         positions = zip(resting, self._positions(resting), strict=True)
         return {one.place: at for one, at in positions if at > one.committed or one.first_commit_due}
 
-    def to_commit(self, offsets: Mapping[int, int], oldest_needed: Callable[[int, int], int]) -> list[object]:
+    def to_commit(
+        self, offsets: Mapping[int, int], oldest_needed: Callable[[int, int], int]
+    ) -> list[KafkaTopicPartition]:
         """Kafka's form of `offsets`, each with its checkpoint (R1); partitions that are no longer ours are left out.
 
         `oldest_needed(place, offset)` is the oldest offset that a window at or after `offset` needs.
@@ -300,7 +303,7 @@ class Source:
                 owned.committed = offset
                 owned.first_commit_due = False
 
-    def commit(self, offsets: list[object]) -> None:
+    def commit(self, offsets: list[KafkaTopicPartition]) -> None:
         """Commit outside a transaction: idle positions, first starts, and everything in at-least-once delivery.
 
         Raises KafkaException.

@@ -35,20 +35,18 @@ class Topics:
         None where it was told to stop meanwhile. Raises BrokerError after `kafka.start_timeout_s`.
         """
         deadline = time.monotonic() + self._kafka.start_timeout_s
-        while True:
+        while not stopping():
             try:
                 counts = {topic: self._partition_count(topic) for topic in self._named()}
             except BrokerError:
-                if stopping():
-                    return None
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(_PAUSE_S)
             else:
-                break
-        self._reader.close()
-        self._refuse_compaction()
-        return counts[self._kafka.output_topic]
+                self._reader.close()
+                self._refuse_compaction()
+                return counts[self._kafka.output_topic]
+        return None
 
     def ids(self) -> Mapping[str, str]:
         """What tells a topic from a later one of the same name; empty where it cannot be read."""
@@ -89,7 +87,7 @@ class Topics:
 
     def _refuse_compaction(self) -> None:
         """Compaction takes rows out of windows; where the policy cannot be read, nothing is said."""
-        asked = [ConfigResource(ResourceType.TOPIC, topic) for topic in self._kafka.input_topics]  # type: ignore[attr-defined]
+        asked = [ConfigResource(ResourceType.TOPIC, topic) for topic in self._kafka.input_topics]
         for resource, future in self._admin.describe_configs(asked, request_timeout=_CALL_TIMEOUT_S).items():
             try:
                 policy = future.result(2 * _CALL_TIMEOUT_S)["cleanup.policy"].value
@@ -97,6 +95,6 @@ class Topics:
                 continue
             if "compact" in policy:
                 raise BrokerError(
-                    f"Topic {resource.name!r} is compacted (cleanup.policy={policy}), which takes events out of windows: "
+                    f"Topic {resource.name!r} is compacted (cleanup.policy={policy}), which takes rows out of windows: "
                     "use a topic with cleanup.policy=delete."
                 )
