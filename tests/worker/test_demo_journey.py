@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 import worker.demo.machines
+from worker.cli import main
 from worker.demo.configuration import AT_LEAST_ONCE, EXACTLY_ONCE, worker_yaml
-from worker.demo.journey import main
 from worker.errors import ExitCode
 from worker.settings_file import load_settings
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMAND = [str(Path(sys.executable).with_name("anomaly-worker")), "demo", "--events-per-second", "100000"]
+COMMAND = [str(Path(sys.executable).with_name("anomaly-worker")), "demo", "--events-per-second"]
+FAST, SLOW = [*COMMAND, "100000"], [*COMMAND, "500"]
 
 
 @pytest.mark.parametrize("delivery", [AT_LEAST_ONCE, EXACTLY_ONCE])
@@ -30,12 +31,12 @@ def test_without_the_example_files_one_sentence_says_where_they_are(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(worker.demo.machines, "__file__", str(tmp_path / "a" / "b" / "machines.py"))
-    assert main([]) == ExitCode.WRONG_USE
+    assert main(["demo"]) == ExitCode.WRONG_USE
     assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_output_outside_the_checkout_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--output", str(tmp_path)]) == ExitCode.WRONG_USE
+    assert main(["demo", "--output", str(tmp_path)]) == ExitCode.WRONG_USE
     assert "--output" in capsys.readouterr().err
 
 
@@ -43,7 +44,7 @@ def test_output_outside_the_checkout_is_refused(tmp_path: Path, capsys: pytest.C
 def test_the_demo_goes_from_training_to_a_picture_and_shows_every_command() -> None:
     output = ROOT / "build" / "demo-test"
     done = subprocess.run(
-        [*COMMAND, "--output", str(output)], cwd=ROOT, capture_output=True, text=True, timeout=500, check=False
+        [*FAST, "--output", str(output)], cwd=ROOT, capture_output=True, text=True, timeout=500, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     for command in ("anomaly-export train", "anomaly-export inspect", "anomaly-worker run", "anomaly-worker capture"):
@@ -53,10 +54,12 @@ def test_the_demo_goes_from_training_to_a_picture_and_shows_every_command() -> N
     assert "</html>" in (output / "report.html").read_text()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_demo_leaves_nothing_running(number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("moment", "number"), [("$ anomaly-export train", signal.SIGINT), ("events in,", signal.SIGTERM)]
+)
+def test_an_interrupted_demo_leaves_nothing_running(moment: str, number: signal.Signals) -> None:
     demo = subprocess.Popen(
-        [*COMMAND, "--output", str(ROOT / "build" / "demo-test-interrupted")],
+        [*SLOW, "--output", str(ROOT / "build" / "demo-test-interrupted")],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -65,7 +68,7 @@ def test_an_interrupted_demo_leaves_nothing_running(number: signal.Signals) -> N
     )
     assert demo.stdout is not None
     for text in demo.stdout:
-        if "$ anomaly-export train" in text:
+        if moment in text:
             break
     time.sleep(1)
     demo.send_signal(number)

@@ -33,9 +33,15 @@ def show(console: Console, command: Sequence[str]) -> None:
 def run(console: Console, command: Sequence[str], *, folder: Path) -> None:
     """Show and run a command in the folder, its output where ours goes; `*` names files. Raises WorkerError."""
     show(console, command)
-    done = subprocess.run(_executable(command, folder), cwd=folder, check=False)  # noqa: S603 - our own commands
-    if done.returncode != 0:
-        raise WorkerError(f"{command[0]} {command[1]} ended with exit code {done.returncode}")
+    process = subprocess.Popen(_executable(command, folder), cwd=folder)  # noqa: S603 - our own command
+    try:
+        exit_code = process.wait()
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    if exit_code != 0:
+        raise WorkerError(f"{command[0]} {command[1]} ended with exit code {exit_code}")
 
 
 class WorkerProcess:
