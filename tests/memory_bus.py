@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from confluent_kafka import (
+    OFFSET_END,
     OFFSET_INVALID,
     TIMESTAMP_CREATE_TIME,
     TIMESTAMP_NOT_AVAILABLE,
@@ -137,6 +138,10 @@ class MemoryBus:
         """Let the next calls of that client method do these things first (raise, or crash the caller)."""
         self._faults[call] += faults
 
+    def heal(self) -> None:
+        """No fault waits any more."""
+        self._faults.clear()
+
     def strike(self, call: str) -> None:
         """What a fault that waits for this call does."""
         if self._faults[call]:
@@ -149,6 +154,12 @@ class MemoryBus:
             self.topics[topic][number].entries.append(_Entry(None))
         if commit:
             self.offsets |= transaction.offsets
+
+    def committed(self, group: str, topic: str) -> dict[int, TopicPartition]:
+        """What the group has committed in the topic: partition -> offset and metadata."""
+        return {
+            number: place for (owner, (own, number)), place in self.offsets.items() if (owner, own) == (group, topic)
+        }
 
     def is_unstable(self, group: str, place: Place) -> bool:
         """Whether an open transaction holds an offset of this partition."""
@@ -351,8 +362,13 @@ class MemoryConsumer:
         """Read these too, from where they say."""
         for partition in partitions:
             place = (partition.topic, partition.partition)
-            self._positions[place] = partition.offset if partition.offset >= 0 else self._start_of(place)
+            self._positions[place] = self._position_of(place, partition.offset)
             self._ends_told.pop(place, None)
+
+    def _position_of(self, place: Place, offset: int) -> int:
+        if offset == OFFSET_END:
+            return self._bus.topics[place[0]][place[1]].end
+        return offset if offset >= 0 else self._start_of(place)
 
     def incremental_unassign(self, partitions: Sequence[TopicPartition]) -> None:
         """Read these no more."""
@@ -424,12 +440,41 @@ class MemoryConsumer:
 
     def get_watermark_offsets(self, partition: TopicPartition, *_: object, **__: object) -> tuple[int, int]:
         """Log start and end."""
+        self._bus.strike("get_watermark_offsets")
         log = self._bus.topics[partition.topic][partition.partition]
         return log.start, log.stable_end if self._read_committed else log.end
+
+    def list_topics(self, topic: str, timeout: float = -1) -> "_Metadata":
+        """The topic's partitions, or that there is none of that name."""
+        self._bus.strike("list_topics")
+        if topic not in self._bus.topics:
+            return _Metadata({topic: _TopicMetadata({}, kafka_error(KafkaError.UNKNOWN_TOPIC_OR_PART))})
+        return _Metadata({topic: _TopicMetadata(dict(enumerate(self._bus.topics[topic])))})
+
+    def offsets_for_times(self, asked: Sequence[TopicPartition], timeout: float = -1) -> list[TopicPartition]:
+        """For each partition the first offset that is not older than its `offset`, read as a time in milliseconds."""
+        self._bus.strike("offsets_for_times")
+        return [TopicPartition(each.topic, each.partition, self._offset_of_time(each)) for each in asked]
+
+    def _offset_of_time(self, asked: TopicPartition) -> int:
+        log = self._bus.topics[asked.topic][asked.partition]
+        records = (entry.record for entry in log.entries[log.start :] if entry.record is not None)
+        return next((record.offset for record in records if record.timestamp >= asked.offset), OFFSET_END)
 
     def drop_member(self) -> None:
         """The group no longer hears of this member: its partitions are for others, and it does not know yet."""
         self._group.leave(self)
+
+
+@dataclass(frozen=True)
+class _TopicMetadata:
+    partitions: Mapping[int, object]
+    error: KafkaError | None = None
+
+
+@dataclass(frozen=True)
+class _Metadata:
+    topics: Mapping[str, _TopicMetadata]
 
 
 def _message(record: LogRecord) -> Message:
@@ -495,6 +540,7 @@ class MemoryProducer:
         headers: Sequence[tuple[str, bytes | None]] | Mapping[str, bytes | None] | None = None,
     ) -> None:
         """Append at once."""
+        self._bus.strike("produce")
         self._check()
         value, key = (each.encode() if isinstance(each, str) else each for each in (value, key))
         if len(value or b"") > self._largest:
