@@ -1,14 +1,19 @@
 """The worker's pages: what the loop reports goes in, /livez, /readyz and /metrics come out over HTTP.
 
-Read only, bounded requests, a time limit on slow clients. It knows no Kafka.
+Read only, bounded requests, a time limit on slow clients, a few connections at a time. It knows no Kafka.
 """
 
 import logging
+import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
+from typing import Any
 
 from worker.errors import ConfigError
 
@@ -17,7 +22,11 @@ log = logging.getLogger(__name__)
 STUCK_AFTER_S = 60.0
 """A loop that has not turned for so long is no longer a member of its group either (max.poll.interval.ms)."""
 
+CONNECTIONS = 16
+"""The most clients at a time; one more, and the oldest is cut, so that idle clients cannot shut out the kubelet."""
+
 _CLIENT_TIMEOUT_S = 5.0
+_TURN_S = 0.1
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -43,15 +52,23 @@ class Health:
 class Probes:
     """The HTTP server, in a thread of its own. Raises ConfigError where it cannot listen."""
 
-    def __init__(self, health: Health, render_metrics: Callable[[], bytes], *, host: str, port: int) -> None:
+    def __init__(
+        self,
+        health: Health,
+        render_metrics: Callable[[], bytes],
+        *,
+        host: str,
+        port: int,
+        client_timeout_s: float = _CLIENT_TIMEOUT_S,
+    ) -> None:
+        handler = _handler(health, render_metrics)
         try:
-            self._server = ThreadingHTTPServer((host, port), _handler(health, render_metrics))
+            self._server = _Server(host, port, handler, client_timeout_s=client_timeout_s)
         except OSError as error:
             raise ConfigError(
                 f"http: cannot listen on {host}:{port} ({error.strerror or error}): choose another http.port, or null."
             ) from error
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, name="probes", daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(_TURN_S,), name="probes", daemon=True)
 
     @property
     def port(self) -> int:
@@ -66,6 +83,56 @@ class Probes:
         """Answer no more."""
         self._server.shutdown()
         self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    """A thread a client, few clients at a time, each for a limited time however slowly it sends or reads."""
+
+    daemon_threads = True
+
+    def __init__(self, host: str, port: int, handler: type[BaseHTTPRequestHandler], *, client_timeout_s: float) -> None:
+        self._client_timeout_s = client_timeout_s
+        self._since_s: dict[socket.socket, float] = {}  # the oldest first
+        if ":" in host:
+            self.address_family = socket.AF_INET6
+        super().__init__((host, port), handler)
+
+    def server_bind(self) -> None:
+        """Bind; the base class would also look its own name up, which can take long and is used nowhere."""
+        TCPServer.server_bind(self)
+        self.server_port = int(self.server_address[1])
+
+    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as the base class
+        """Let a client in, at the cost of the oldest where all places are taken."""
+        oldest = list(self._since_s)
+        for overdue in oldest[: max(0, len(oldest) + 1 - CONNECTIONS)]:
+            self._cut(overdue)
+        self._since_s[request] = time.monotonic()
+        super().process_request(request, client_address)
+
+    def service_actions(self) -> None:
+        """Between clients and in every turn without one: cut those that have had their time."""
+        latest_s = time.monotonic() - self._client_timeout_s
+        for request, since_s in list(self._since_s.items()):
+            if since_s < latest_s:
+                self._cut(request)
+
+    def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 - as the base class
+        """A client's thread is done with it."""
+        self._since_s.pop(request, None)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002 - as the base class
+        """A client that went away is no event; the base class would print a traceback among the log's lines."""
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            log.error("a page could not be answered", exc_info=error)
+
+    def _cut(self, request: socket.socket) -> None:
+        """Its thread wakes up at the end of the stream, and closes it."""
+        self._since_s.pop(request, None)
+        with suppress(OSError):
+            request.shutdown(socket.SHUT_RDWR)
 
 
 def _handler(health: Health, render_metrics: Callable[[], bytes]) -> type[BaseHTTPRequestHandler]:
@@ -83,7 +150,6 @@ def _handler(health: Health, render_metrics: Callable[[], bytes]) -> type[BaseHT
     class Handler(BaseHTTPRequestHandler):
         """Answers GET and HEAD of the three pages; everything else is refused."""
 
-        timeout = _CLIENT_TIMEOUT_S
         server_version = "anomaly-worker"
         sys_version = ""
 
