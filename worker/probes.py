@@ -89,6 +89,7 @@ class _Server(ThreadingHTTPServer):
     """A thread a client, few clients at a time, each for a limited time however slowly it sends or reads."""
 
     daemon_threads = True
+    request_queue_size = 64  # with the base class's 5, a burst of clients lets the kubelet wait for seconds
 
     def __init__(self, host: str, port: int, handler: type[BaseHTTPRequestHandler], *, client_timeout_s: float) -> None:
         self._client_timeout_s = client_timeout_s
