@@ -124,6 +124,10 @@ class Metrics:
             self._missing.labels(feature).inc(count)
         self._latency.observe(np.maximum(0.0, now_s - timestamps_ms[timestamps_ms >= 0] / 1000))
 
+    def entities(self, count: int) -> None:
+        """So many entities have a window."""
+        self._entities.set(count)
+
     def transaction(self, outcome: str) -> None:
         """A transaction ended: committed, aborted or lost."""
         self._transactions.labels(outcome).inc()
@@ -134,7 +138,6 @@ class Metrics:
         lag: Mapping[TopicPartition, int],
         refill_remaining: Mapping[TopicPartition, int],
         rebalances: int,
-        entities: int,
     ) -> None:
         """Where the worker stands, about once a second. Partitions that are no longer ours leave the page."""
         for gauge, values in ((self._lag, lag), (self._refill, refill_remaining)):
@@ -143,7 +146,6 @@ class Metrics:
                 gauge.labels(topic, str(partition)).set(value)
         self._rebalances.inc(rebalances - self._seen_rebalances)
         self._seen_rebalances = rebalances
-        self._entities.set(entities)
 
     def render(self) -> bytes:
         """The page as Prometheus reads it."""

@@ -118,6 +118,7 @@ class Pipeline:
         self._report_due_s = 0.0
         self._collect_due_s = clock() + _COLLECT_EVERY_S
         self._pause_s = _FIRST_PAUSE_S
+        self._lost = False
 
     def run(self) -> None:
         """Join, work until told to stop, end cleanly. Raises WorkerError where it cannot go on."""
@@ -239,6 +240,7 @@ class Pipeline:
         self._pause_s = _FIRST_PAUSE_S
         self._metrics.stage("commit", self._clock() - began_s)
         self._metrics.transaction("committed")
+        self._metrics.entities(self._rooms.windows.entities)
         for batch in published:
             self._count(batch)
 
@@ -291,6 +293,7 @@ class Pipeline:
     def _rebuild(self) -> None:
         """A new producer, then every partition as after an assignment, with empty windows (R6)."""
         self._drop()
+        self._lost = True
         while not self._stopping():
             try:
                 self._source.keep_alive()
@@ -301,6 +304,7 @@ class Pipeline:
                 self._drop()
                 self._wait_after(failure, "still trying")
             else:
+                self._lost = False
                 return
 
     def _wait_after(self, failure: DeliveryError, meaning: str) -> None:
@@ -359,7 +363,6 @@ class Pipeline:
             lag=self._source.lag(),
             refill_remaining=self._source.refill_remaining(),
             rebalances=self._source.rebalances,
-            entities=self._rooms.windows.entities,
         )
         if now_s >= self._collect_due_s:
             # Automatic collection is off: it would look at every record of a batch. Young cycles are few.
@@ -373,16 +376,21 @@ class Pipeline:
         """Publish and commit what is in flight, then leave the group."""
         self._health.turned(ready=False)
         try:
-            self._publish_scored(all_of_them=True)
-            offsets = self._with_idle_offsets()
-            if offsets:
-                self._commit(offsets)
+            # With a lost producer nothing more is committed: reading stands beyond what was dropped.
+            if not self._lost:
+                self._commit_the_rest()
         except DeliveryError as failure:
             log.warning("what was in flight could not be committed and will be scored again: %s", failure)
             self._drop()
         finally:
             self._source.close()
             self._sink.close(_ENDING_TIMEOUT_S)
+
+    def _commit_the_rest(self) -> None:
+        self._publish_scored(all_of_them=True)
+        offsets = self._with_idle_offsets()
+        if offsets:
+            self._commit(offsets)
 
 
 def _reason(headers: dict[str, bytes | None]) -> str:

@@ -489,7 +489,8 @@ class Source:
 
     def forget_warm(self) -> None:
         """The windows of revoked partitions are gone too (R6)."""
-        self._warm.clear()
+        while self._warm:
+            self._listen.partition_cold(self._warm.popitem()[0])
 
     def _register(self, partition: TopicPartition) -> int:
         place = self._places.setdefault(partition, len(self._partitions))

@@ -1,0 +1,208 @@
+"""A worker on a bus: the real source, sink, rooms and corridor, one turn at a time.
+
+It knows no test: clients, clock and pause are handed in, and everything else is as `worker.app` joins it.
+"""
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from confluent_kafka import Consumer, Producer
+
+from schemas.settings import Settings
+from tests.memory_bus import MemoryBus
+from worker.assignment import Planner, ReadRules
+from worker.decoder import JsonDecoder
+from worker.detector import Detector, ExplainRule
+from worker.encoder import Encoder
+from worker.formats import event_format, output_format, spec, window_format
+from worker.metrics import Metrics
+from worker.model_store import Artifact
+from worker.pipeline import Pace, Pipeline, Rooms
+from worker.probes import Health
+from worker.sink import IdempotentSink, Sink, TransactionalSink
+from worker.source import Source
+from worker.windows import WindowStore
+
+TRANSACTION_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where workers run: how they get their clients, and whose clock they live by."""
+
+    make_consumer: Callable[[], Consumer]
+    make_producer: Callable[[str | None], Producer]
+    clock: Callable[[], float]
+    pause: Callable[[float], None]
+    topic_ids: Callable[[], Mapping[str, str]] = field(default=dict)
+
+
+def in_memory(bus: MemoryBus, group: str) -> Place:
+    """On the bus in memory, where a pause moves the bus's clock."""
+
+    def pause(seconds: float) -> None:
+        bus.now_s += seconds
+
+    def make_producer(transactional_id: str | None) -> Producer:
+        named = {"transactional.id": transactional_id} if transactional_id else {}
+        return bus.producer({"transaction.timeout.ms": TRANSACTION_TIMEOUT_S * 1000, **named})
+
+    return Place(
+        make_consumer=lambda: bus.consumer({"group.id": group, "enable.partition.eof": True}),
+        make_producer=make_producer,
+        clock=bus.clock,
+        pause=pause,
+        topic_ids=lambda: bus.topic_ids,
+    )
+
+
+class _Late(Future[Any]):
+    """An inference that is never done before it is waited for."""
+
+    def __init__(self, call: Callable[[], Any]) -> None:
+        super().__init__()
+        self._call = call
+
+    def result(self, timeout: float | None = None) -> Any:  # noqa: ANN401 - as the base class
+        if not self.done():
+            self.set_result(self._call())
+        return super().result(timeout)
+
+
+class _LateInference:
+    """In place of the thread: batches stay in flight for as long as they may, the same in every run."""
+
+    def submit(self, call: Callable[..., Any], *arguments: object) -> Future[Any]:
+        return _Late(lambda: call(*arguments))
+
+    def shutdown(self, **_: object) -> None:
+        pass
+
+
+class BusWorker:
+    """One worker. `turn` is one turn of its loop with all that a fault in it leads to; WorkerErrors come through."""
+
+    def __init__(
+        self,
+        place: Place,
+        settings: Settings,
+        artifact: Artifact,
+        detector: Detector,
+        *,
+        output_partitions: int,
+        transactional_id: str = "worker",
+        late: bool = True,
+    ) -> None:
+        self.stopping = False
+        self.metrics = Metrics()
+        self.health = Health(place.clock)
+        self.windows = _windows(settings, artifact, detector)
+        self.consumer: Any = None
+        self.source = self._source(place, settings, artifact)
+        self.sink = _sink(place, settings, transactional_id)
+        self.pipeline = Pipeline(
+            source=self.source,
+            sink=self.sink,
+            rooms=Rooms(
+                decoder=JsonDecoder(event_format(settings.events, artifact.manifest.feature_names)),
+                windows=self.windows,
+                detector=detector,
+                encoder=Encoder(output_format(settings, artifact)),
+            ),
+            pace=Pace(
+                max_events=settings.batch.max_events,
+                max_wait_s=settings.batch.max_wait_ms / 1000,
+                commit_interval_s=settings.commit_interval_ms / 1000,
+            ),
+            output_partitions=output_partitions,
+            threshold=settings.alert.threshold,
+            metrics=self.metrics,
+            health=self.health,
+            stopping=lambda: self.stopping,
+            clock=place.clock,
+            pause=place.pause,
+        )
+        if late:
+            self.pipeline._inference = _LateInference()
+
+    def _source(self, place: Place, settings: Settings, artifact: Artifact) -> Source:
+        def make_consumer(_: Callable[[str], None]) -> Consumer:
+            self.consumer = place.make_consumer()
+            return self.consumer
+
+        rules = ReadRules(
+            start=str(settings.start) if settings.start_time_ms is None else settings.start_time_ms,
+            continue_on_gap=settings.on_gap == "continue",
+            spec=spec(settings, artifact.manifest),
+            lookback_offsets=settings.lookback_offsets,
+        )
+        topics = settings.kafka.input_topics
+        return Source(
+            make_consumer,
+            topics=topics,
+            group_id=settings.kafka.group_id,
+            planner=Planner(
+                rules,
+                topics=topics,
+                topic_ids=place.topic_ids,
+                stopping=lambda: self.stopping,
+                clock=place.clock,
+                pause=place.pause,
+            ),
+            incremental=True,
+            clock=place.clock,
+        )
+
+    def begin(self) -> None:
+        """Join the group."""
+        self.pipeline._begin()
+
+    def turn(self) -> None:
+        """One turn of the loop."""
+        self.pipeline._turn_or_recover()
+
+    def end(self) -> None:
+        """What SIGTERM leads to."""
+        self.stopping = True
+        self.pipeline._end()
+
+    @property
+    def ready(self) -> bool:
+        """What the page /readyz would say."""
+        return self.health.ready
+
+
+def detector_of(settings: Settings, artifact: Artifact) -> Detector:
+    """The detector as the settings ask for it; it may serve several workers one after the other."""
+    return Detector(
+        artifact,
+        provider="cpu",
+        threads=1,
+        explain=ExplainRule(when=settings.explain.when, threshold=settings.alert.threshold),
+    )
+
+
+def _windows(settings: Settings, artifact: Artifact, detector: Detector) -> WindowStore:
+    form = window_format(settings, artifact.manifest)
+    return WindowStore(
+        window=form.window,
+        features=form.features,
+        lookback_offsets=form.lookback_offsets,
+        max_gap_ms=form.max_gap_ms,
+        with_elapsed=detector.needs_elapsed,
+    )
+
+
+def _sink(place: Place, settings: Settings, transactional_id: str) -> Sink:
+    output_topic = settings.kafka.output_topic
+    if settings.delivery == "at-least-once":
+        return IdempotentSink(lambda: place.make_producer(None), output_topic=output_topic)
+    return TransactionalSink(
+        lambda: place.make_producer(transactional_id),
+        output_topic=output_topic,
+        transactional_id=transactional_id,
+        transaction_timeout_s=TRANSACTION_TIMEOUT_S,
+        clock=place.clock,
+    )
