@@ -21,11 +21,12 @@ from worker.encoder import Encoder
 from worker.errors import ConfigError
 from worker.formats import event_format, output_format, spec, window_format
 from worker.kafka_clients import (
-    TRANSACTION_TIMEOUT_MS,
     BrokerComplaint,
     Properties,
+    brokers_assign,
     consumer_properties,
     producer_properties,
+    transaction_timeout_ms,
 )
 from worker.metrics import Metrics
 from worker.model_store import Artifact, load_artifact
@@ -38,7 +39,7 @@ from worker.windows import WindowStore
 
 log = logging.getLogger(__name__)
 
-END_WITHIN_S = 18.0
+END_WITHIN_S = 16.0
 """Kubernetes and the contract give 20 s between SIGTERM and the end."""
 
 
@@ -191,7 +192,7 @@ def _source(
     )
     properties = consumer_properties(settings, complaint)
     inputs = settings.kafka.input_topics
-    kip_848 = properties.get("group.protocol") == "consumer"
+    kip_848 = brokers_assign(settings)
 
     def make_consumer(note_statistics: Callable[[str], None]) -> Consumer:
         told: Properties = {"statistics.interval.ms": 1000, "stats_cb": note_statistics} if kip_848 else {}
@@ -218,7 +219,7 @@ def _sink(settings: Settings, complaint: BrokerComplaint) -> Sink:
         lambda: client(Producer, properties),
         output_topic=output_topic,
         transactional_id=transactional_id,
-        transaction_timeout_s=float(str(properties.get("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS))) / 1000,
+        transaction_timeout_s=transaction_timeout_ms(settings) / 1000,
     )
 
 

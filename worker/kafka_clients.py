@@ -3,12 +3,14 @@
 And what the brokers last complained of, for the sentence that ends a failed start.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from confluent_kafka import KafkaError
 
 from schemas.settings import RECORD_OVERHEAD_BYTES, Settings
+from worker.errors import ConfigError
 
 Property: TypeAlias = str | int | float | bool
 Properties: TypeAlias = dict[str, Property | Callable[..., None]]
@@ -78,12 +80,17 @@ def consumer_properties(settings: Settings, complaint: BrokerComplaint) -> Prope
     }
     if settings.kafka.group_instance_id is not None:
         ours["group.instance.id"] = settings.kafka.group_instance_id
-    theirs = {**settings.kafka.properties, **settings.kafka.consumer}
-    if theirs.get("group.protocol", "classic") == "classic":
+    if not brokers_assign(settings):
         ours["session.timeout.ms"] = 10_000
         ours["heartbeat.interval.ms"] = 2_000
         ours["partition.assignment.strategy"] = "cooperative-sticky"
     return {**ours, **common_properties(settings, complaint), **settings.kafka.consumer}
+
+
+def brokers_assign(settings: Settings) -> bool:
+    """Whether the brokers deal out the partitions (KIP-848), and also set the session's time limits."""
+    theirs = {**settings.kafka.properties, **settings.kafka.consumer}
+    return str(theirs.get("group.protocol")).lower() == "consumer"
 
 
 def producer_properties(settings: Settings, complaint: BrokerComplaint, *, transactional_id: str | None) -> Properties:
@@ -101,6 +108,15 @@ def producer_properties(settings: Settings, complaint: BrokerComplaint, *, trans
     }
     if transactional_id is not None:
         ours["transactional.id"] = transactional_id
-        ours["transaction.timeout.ms"] = TRANSACTION_TIMEOUT_MS
-        ours["delivery.timeout.ms"] = TRANSACTION_TIMEOUT_MS
+        ours["transaction.timeout.ms"] = transaction_timeout_ms(settings)
+        ours["delivery.timeout.ms"] = ours["transaction.timeout.ms"]  # librdkafka takes no more
     return {**ours, **common_properties(settings, complaint), **settings.kafka.producer}
+
+
+def transaction_timeout_ms(settings: Settings) -> int:
+    """How long a transaction may stay open. Raises ConfigError where it was set to what is no time."""
+    theirs = {**settings.kafka.properties, **settings.kafka.producer}
+    given = str(theirs.get("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS))
+    if not re.fullmatch("[0-9]{1,10}", given):
+        raise ConfigError("kafka.producer: transaction.timeout.ms must be a whole number of milliseconds.")
+    return int(given)
