@@ -128,11 +128,14 @@ class Planner:
         return log_end if found.offset < 0 else int(found.offset)
 
     def _is_new(self, consumer: Consumer, partition: TopicPartition) -> bool:
-        """Whether the partition was added after the group had begun: siblings recorded how many there were."""
+        """Whether the partition was added after the group had begun: siblings recorded how many there were.
+
+        The fewest count: a sibling that was added too has recorded the new number.
+        """
         siblings = [TopicPartition(partition.topic, number) for number in range(self._counts[partition.topic])]
         recorded = self._committed(consumer, siblings).values()
         counts = [one.checkpoint.np for one in recorded if one.checkpoint is not None]
-        return bool(counts) and partition.partition >= max(counts)
+        return bool(counts) and partition.partition >= min(counts)
 
     def _committed(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, Committed]:
         asked = [KafkaTopicPartition(*partition) for partition in partitions]

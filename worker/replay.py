@@ -20,6 +20,8 @@ class Plan:
     """Records below the log's start that were never scored."""
     first_start: bool = False
     """Nothing was committed before: the resolved start is to be committed, so that every later start agrees."""
+    np: int | None = None
+    """How many partitions the topic had when the group began, as it was recorded: it is handed on, never raised."""
 
     @property
     def refills(self) -> bool:
@@ -46,6 +48,7 @@ def resume(committed: Committed, *, log_start: int, spec: str, lookback_offsets:
         committed=offset,
         missing_before=missing_before,
         gap=gap,
+        np=committed.checkpoint.np if committed.checkpoint else None,
     )
 
 

@@ -54,6 +54,8 @@ class _Owned:
     missing_before: int | None
     first_commit_due: bool
     topic_id: str
+    np: int | None = None
+    """What the group recorded as the topic's partition count; None = what it is now."""
     end_seen: int = -1
     """Where the client last saw the end of the log: everything visible below it was handed out."""
 
@@ -291,7 +293,7 @@ class Source:
         return Checkpoint(
             lo=max(reach, min(lo, offset)),
             spec=self._planner.spec,
-            np=self._planner.partition_count(self._partitions[owned.place].topic),
+            np=owned.np or self._planner.partition_count(self._partitions[owned.place].topic),
             tr=before if before is not None and before > reach else None,
         )
 
@@ -450,6 +452,7 @@ class Source:
             missing_before=plan.missing_before,
             first_commit_due=plan.first_start or plan.gap > 0,
             topic_id=self._planner.topic_id(self._partitions[place].topic),
+            np=plan.np,
         )
         self._listen.partition_assigned(place, plan, warm=warm)
 

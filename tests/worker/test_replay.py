@@ -30,7 +30,7 @@ def plan(of: Committed, *, log_start: int = 0) -> Plan:
 
 
 def test_windows_are_refilled_from_the_oldest_offset_still_needed() -> None:
-    assert plan(committed(500, lo=450)) == Plan(position=450, committed=500)
+    assert plan(committed(500, lo=450)) == Plan(position=450, committed=500, np=1)
     assert plan(committed(500, lo=450)).refills
 
 
@@ -48,7 +48,7 @@ def test_an_operators_reset_is_replayed_from_the_lookback() -> None:
 
 
 def test_rows_that_were_needed_and_are_deleted_are_missing() -> None:
-    assert plan(committed(500, lo=450), log_start=470) == Plan(position=470, committed=500, missing_before=470)
+    assert plan(committed(500, lo=450), log_start=470) == Plan(position=470, committed=500, missing_before=470, np=1)
 
 
 def test_rows_that_were_deleted_but_not_needed_are_not_missed() -> None:
@@ -62,8 +62,13 @@ def test_what_an_earlier_worker_missed_is_missed_as_long_as_a_window_may_reach_i
 
 def test_records_deleted_before_they_were_scored_are_a_gap() -> None:
     taken_up = plan(committed(500, lo=450), log_start=520)
-    assert taken_up == Plan(position=520, committed=520, missing_before=520, gap=20)
+    assert taken_up == Plan(position=520, committed=520, missing_before=520, gap=20, np=1)
     assert not taken_up.refills
+
+
+def test_the_recorded_partition_count_is_handed_on() -> None:
+    assert plan(committed(500)).np == 1
+    assert plan(Committed(offset=500, checkpoint=None)).np is None
 
 
 @given(groups, offsets)
