@@ -108,6 +108,13 @@ class MemoryBus:
         """Append records outside any transaction; the same records with their places."""
         return [self.append(record, None) for record in records]
 
+    def write_in_transaction(self, records: Iterable[LogRecord], *, commit: bool) -> None:
+        """Write these in one transaction of its own, and end it as told."""
+        transaction = _Transaction(MemoryProducer(self, {}))
+        for record in records:
+            self.append(record, transaction)
+        self.finish(transaction, commit=commit)
+
     def append(self, record: LogRecord, transaction: _Transaction | None) -> LogRecord:
         """One record at the end of its partition; -1 lets the key decide."""
         if record.topic not in self.topics:
@@ -254,6 +261,7 @@ class MemoryConsumer:
         self._on_revoke: Rebalanced = _ignore
         self._on_lost: Rebalanced = _ignore
         self._joined = False
+        self._was_assigned = False
         self._turn = 0
         self.topics: list[str] = []
 
@@ -321,7 +329,8 @@ class MemoryConsumer:
                 group.owners.pop(place, None)
             return
         coming = [place for place in sorted(target) if place not in group.owners]
-        if coming:
+        if coming or not self._was_assigned:
+            self._was_assigned = True  # a member without partitions is told so once, with an empty list
             group.owners |= dict.fromkeys(coming, self)
             self._positions |= {place: self._start_of(place) for place in coming}
             self._on_assign(self, self._as_partitions(coming))

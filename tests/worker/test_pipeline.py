@@ -86,12 +86,10 @@ class Site:
 
     def transact(self, *, commit: bool, records: int = 1) -> None:
         """An input transaction: a marker follows its records, and without a commit they are invisible."""
-        producer = self.bus.producer({"transactional.id": "machines-gateway"})
-        producer.init_transactions()
-        producer.begin_transaction()
-        for number in range(records):
-            producer.produce("events", b'{"x":1,"y":0}', b"m0", 0, timestamp=5_000 + number)
-        producer.commit_transaction() if commit else producer.abort_transaction()
+        self.bus.write_in_transaction(
+            [LogRecord("events", 0, -1, 5_000 + number, b"m0", b'{"x":1,"y":0}') for number in range(records)],
+            commit=commit,
+        )
 
     def out(self) -> int:
         """How many records are visible in the outputs."""
