@@ -9,21 +9,21 @@ import time
 import uuid
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import Any, cast
+from typing import cast
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka import Consumer, Producer
 
 from schemas.settings import Settings
 from worker.assignment import Planner, ReadRules
 from worker.decoder import JsonDecoder
 from worker.detector import Detector, ExplainRule
 from worker.encoder import Encoder
-from worker.errors import ConfigError
 from worker.formats import event_format, output_format, spec, window_format
 from worker.kafka_clients import (
     BrokerComplaint,
     Properties,
     brokers_assign,
+    client,
     consumer_properties,
     producer_properties,
     transaction_timeout_ms,
@@ -226,15 +226,6 @@ def _sink(settings: Settings, complaint: BrokerComplaint) -> Sink:
 def _unique_transactional_id(group_id: str) -> str:
     """One a process (R7); it begins with the group, so that one prefixed right covers all workers of a job."""
     return f"{group_id}-{socket.gethostname()}-{uuid.uuid4().hex[:12]}"
-
-
-def client(kind: Callable[..., Any], properties: Properties) -> Any:  # noqa: ANN401 - one of the clients' classes
-    """A client of Kafka. Raises ConfigError where the library refuses a property."""
-    try:
-        return kind(dict(properties))
-    except (KafkaException, ValueError, TypeError) as error:
-        told = error.args[0].str() if error.args and isinstance(error.args[0], KafkaError) else error
-        raise ConfigError(f"kafka: librdkafka refuses a property: {told}.") from error
 
 
 def run(settings: Settings, *, on_start: Callable[[Callable[[], None]], None]) -> None:

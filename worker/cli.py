@@ -4,6 +4,7 @@ import argparse
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -38,6 +39,13 @@ Prints the settings in force (file, environment and defaults together) as YAML, 
 example:
   ANOMALY_WORKER_BATCH__MAX_EVENTS=512 anomaly-worker settings --config worker.yaml
 """
+_DEMO_EPILOG = """\
+Trains a detector, runs a worker on an embedded cluster and writes a page with what was found.
+
+examples:
+  anomaly-worker demo
+  anomaly-worker demo --output first-look --events-per-second 1000
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -57,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _fail(sentence: str, code: ExitCode = ExitCode.FAILED, *, debug: bool) -> int:
     if debug:
-        raise  # noqa: PLE0704 - called within `except` alone
+        traceback.print_exc()
     print(f"anomaly-worker: {sentence}", file=sys.stderr)  # noqa: T201 - the one sentence
     return code
 
@@ -87,7 +95,6 @@ def _add(
     run: Callable[[argparse.Namespace], int],
     *,
     epilog: str | None = None,
-    config_required: bool = False,
 ) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
@@ -99,7 +106,6 @@ def _add(
     parser.add_argument(
         "--config",
         type=Path,
-        required=config_required,
         metavar="FILE",
         help="the settings, YAML (examples/worker.yaml)",
     )
@@ -108,7 +114,7 @@ def _add(
     return parser
 
 
-# Each command imports what it needs when it is called: `--help` is quick, and a worker loads no file readers.
+# The model's runtime and the file readers are imported when a command needs them, so that `--help` is quick.
 
 
 def _add_check(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -137,7 +143,11 @@ def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 
     summary = "see it find anomalies in real machine data, without a Kafka"
     parser: argparse.ArgumentParser = commands.add_parser(
-        "demo", help=summary, description=summary[0].upper() + summary[1:] + "."
+        "demo",
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog=_DEMO_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--debug", action="store_true", help="show where an error came from")
     parser.set_defaults(run=_demo)

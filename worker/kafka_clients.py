@@ -5,9 +5,9 @@ And what the brokers last complained of, for the sentence that ends a failed sta
 
 import re
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 from schemas.settings import RECORD_OVERHEAD_BYTES, Settings
 from worker.errors import ConfigError
@@ -50,6 +50,15 @@ class BrokerComplaint:
             return "nothing answered; check that kafka.bootstrap_servers names running brokers"
         hint = _HINTS.get(self._error.code(), "check kafka.bootstrap_servers and kafka.properties")
         return f"{self._error.str()} ({self._error.name()}); {hint}"
+
+
+def client(kind: Callable[..., Any], properties: Mapping[str, object]) -> Any:  # noqa: ANN401 - one of the clients' classes
+    """A client of Kafka. Raises ConfigError where the library refuses a property."""
+    try:
+        return kind(dict(properties))
+    except (KafkaException, ValueError, TypeError) as error:
+        told = error.args[0].str() if error.args and isinstance(error.args[0], KafkaError) else error
+        raise ConfigError(f"kafka: librdkafka refuses a property: {told}.") from error
 
 
 def common_properties(settings: Settings, complaint: BrokerComplaint) -> Properties:

@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from schemas.settings import Settings
 from worker.batch import Headers, Records, TopicPartition
 from worker.errors import BrokerError
-from worker.kafka_clients import BrokerComplaint, common_properties, consumer_properties
+from worker.kafka_clients import BrokerComplaint, client, common_properties, consumer_properties
 from worker.log_slice import Slice
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ class KafkaLog:
     def __init__(self, settings: Settings) -> None:
         self._complaint = BrokerComplaint()
         self._start_timeout_s = settings.kafka.start_timeout_s
-        self.admin = AdminClient(dict[str, Any](common_properties(settings, self._complaint)))
-        self._consumer = Consumer(_reader_properties(settings, self._complaint))
+        self.admin: AdminClient = client(AdminClient, common_properties(settings, self._complaint))
+        self._consumer: Consumer = client(Consumer, _reader_properties(settings, self._complaint))
 
     def __enter__(self) -> Self:
         """The log itself."""

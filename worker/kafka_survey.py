@@ -20,7 +20,7 @@ from confluent_kafka.admin._resource import ResourceType
 from schemas.settings import Settings
 from worker.batch import TopicPartition
 from worker.errors import BrokerError
-from worker.kafka_clients import BrokerComplaint, common_properties, producer_properties
+from worker.kafka_clients import BrokerComplaint, client, common_properties, producer_properties
 from worker.kafka_log import KafkaLog, answer
 from worker.log_slice import Slice
 
@@ -119,7 +119,7 @@ def _group(settings: Settings, admin: AdminClient, partitions: Sequence[TopicPar
 def _committed(settings: Settings, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
     """Asked by a client that never joins; the admin client's own call for it has crashed the interpreter."""
     properties = {**common_properties(settings, BrokerComplaint()), "group.id": settings.kafka.group_id}
-    outsider = Consumer(dict[str, Any](properties))
+    outsider: Consumer = client(Consumer, properties)
     deadline = time.monotonic() + settings.kafka.start_timeout_s
     try:
         while True:
@@ -162,7 +162,8 @@ def _transaction_refusal(settings: Settings) -> str | None:
     silent = logging.getLogger(f"{__name__}.throwaway")  # what the client would print is in the error
     silent.disabled = True
     try:
-        Producer(dict[str, Any](properties), logger=silent).init_transactions(settings.kafka.start_timeout_s)
+        producer: Producer = client(Producer, {**properties, "logger": silent})
+        producer.init_transactions(settings.kafka.start_timeout_s)
     except KafkaException as error:
         return str(error.args[0].name())
     return None

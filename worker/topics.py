@@ -2,14 +2,13 @@
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]  # public
 
 from schemas.settings import Settings
-from worker.errors import BrokerError, ConfigError
-from worker.kafka_clients import BrokerComplaint, common_properties
+from worker.errors import BrokerError
+from worker.kafka_clients import BrokerComplaint, client, common_properties
 
 _CALL_TIMEOUT_S = 2.0
 _PAUSE_S = 0.2
@@ -21,13 +20,10 @@ class Topics:
     def __init__(self, settings: Settings, complaint: BrokerComplaint) -> None:
         self._kafka = settings.kafka
         self._complaint = complaint
-        properties = cast("dict[str, Any]", common_properties(settings, complaint))
-        try:
-            self._admin = AdminClient(dict(properties))
-            # A consumer asks for a topic without making it; the other clients may make it.
-            self._reader = Consumer({**properties, "group.id": self._kafka.group_id})
-        except KafkaException as error:
-            raise ConfigError(f"kafka.properties: librdkafka refuses a property: {error.args[0].str()}.") from error
+        properties = common_properties(settings, complaint)
+        self._admin: AdminClient = client(AdminClient, properties)
+        # A consumer asks for a topic without making it; the other clients may make it.
+        self._reader: Consumer = client(Consumer, {**properties, "group.id": self._kafka.group_id})
 
     def wait_for(self, *, stopping: Callable[[], bool]) -> int | None:
         """The output topic's partition count, once brokers answer and every topic is there and ours to use.

@@ -7,13 +7,13 @@ from confluent_kafka import Consumer, KafkaError, Producer
 
 from schemas.settings import RECORD_OVERHEAD_BYTES, Settings
 from tests.least_settings import least_settings
-from worker.app import client
 from worker.errors import ConfigError, ExitCode
 from worker.kafka_clients import (
     TRANSACTION_TIMEOUT_MS,
     BrokerComplaint,
     Properties,
     brokers_assign,
+    client,
     consumer_properties,
     producer_properties,
     transaction_timeout_ms,
