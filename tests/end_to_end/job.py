@@ -82,7 +82,7 @@ class Worker:
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             return 0, ""
 
-    def metric(self, name: str, **labels: str) -> float:
+    def metric(self, name: str, /, **labels: str) -> float:
         """The sum of a metric's samples that carry these labels; 0 where there is none."""
         families = text_string_to_metric_families(self.page("/metrics")[1])
         samples = (sample for family in families for sample in family.samples if sample.name == name)
