@@ -301,9 +301,11 @@ def _expectation(rows: Sequence[_Row], *, manifest: Manifest, lookback: int, reb
     kept = [last]
     cut = False
     for row in reversed(rows[:-1]):
+        if len(kept) == manifest.window or row.offset < oldest:
+            break
         step_s = (kept[0].event.event_time - row.event.event_time) / 1000
         cut = manifest.max_gap_s is not None and step_s > manifest.max_gap_s
-        if len(kept) == manifest.window or row.offset < oldest or cut:
+        if cut:
             break
         kept.insert(0, row)
     features = len(manifest.features)
