@@ -238,6 +238,24 @@ def test_a_commit_that_timed_out_is_never_asked_about_again(site: Site, call: st
     assert site.right().scored == 24
 
 
+def test_with_the_producer_all_windows_are_lost_those_of_revoked_partitions_too(model: Model) -> None:
+    site = Site(model, partitions=2)
+    first = site.worker("first")
+    for number in range(2):
+        site.write(9, partition=number)
+    site.work(first)
+    second = site.worker("second")
+    site.turns(10, first, second)
+    assert first.windows.entities == 6
+    mine = next(iter(first.source.lag())).partition
+    site.write(9, partition=mine)
+    site.bus.fail_next("commit_transaction", timed_out)
+    site.work(first)
+    assert first.windows.entities == 3
+    site.work(first, second)
+    assert site.right().scored == 27
+
+
 def test_while_the_producer_cannot_be_renewed_it_stays_a_member_and_tries_again(site: Site) -> None:
     worker = site.worker()
     site.write(12)

@@ -122,6 +122,14 @@ class World:
     def fail(self, name: str) -> None:
         self.bus.fail_next(*FAULTS[name])
 
+    def work_under(self, fault: str, count: int) -> None:
+        """There is something to do when the fault comes."""
+        self.write(12)
+        self.fail(fault)
+        for _ in range(count):
+            for which in range(len(self.workers)):
+                self.turn(which, 1)
+
     def wait(self, seconds: float) -> None:
         self.bus.now_s += seconds
         self.bus.expire_transactions()
@@ -195,7 +203,7 @@ steps = st.lists(
         step("turn", which, st.integers(4, 16)),
         step("turn", which, st.integers(4, 16)),
         step("fail", st.sampled_from(sorted(FAULTS))),
-        step("fail", st.sampled_from(sorted(FAULTS))),
+        *[step("work_under", st.sampled_from(sorted(FAULTS)), st.integers(4, 16))] * 4,
         step("transact", st.integers(0, 3), commit=st.booleans()),
         step("join"),
         step("kill", which),
@@ -215,7 +223,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Artifact, bytes]:
     return load_artifact(str(path), sha256=None), path.read_bytes()
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(happened=steps, delivery=st.sampled_from(["exactly-once", "exactly-once", "at-least-once"]))
 def test_whatever_happens_every_record_is_answered_once_and_rightly(
     model: tuple[Artifact, bytes], happened: list[tuple[str, tuple, dict]], delivery: str
