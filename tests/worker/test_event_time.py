@@ -123,3 +123,8 @@ def test_damaged_texts_do_not_touch_their_neighbours(data: st.DataObject) -> Non
 def test_an_empty_column_is_empty() -> None:
     assert column_to_ms([], "ms").shape == (0,)
     assert column_to_ms([], "iso8601").shape == (0,)
+
+
+def test_a_first_text_with_a_separator_among_its_digits_is_read_as_any_other() -> None:
+    column = ["2023-11-14T22:1::20.123Z", *["2023-11-14T22:13:20.123Z"] * 8]
+    assert column_to_ms(column, "iso8601").tolist() == [NO_TIME, *[1_700_000_000_123] * 8]
