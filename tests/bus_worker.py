@@ -36,6 +36,7 @@ class Place:
     make_producer: Callable[[str | None], Producer]
     clock: Callable[[], float]
     pause: Callable[[float], None]
+    count_partitions: Callable[[str], int]
     topic_ids: Callable[[], Mapping[str, str]] = field(default=dict)
 
 
@@ -54,6 +55,7 @@ def in_memory(bus: MemoryBus, group: str) -> Place:
         make_producer=make_producer,
         clock=bus.clock,
         pause=pause,
+        count_partitions=bus.count_partitions,
         topic_ids=lambda: bus.topic_ids,
     )
 
@@ -147,6 +149,7 @@ class BusWorker:
                 rules,
                 topics=topics,
                 topic_ids=place.topic_ids,
+                count_partitions=place.count_partitions,
                 stopping=lambda: self.stopping,
                 clock=place.clock,
                 pause=place.pause,

@@ -104,6 +104,13 @@ class MemoryBus:
         self.topic_ids[topic] = uuid.uuid4().hex
         return topic
 
+    def count_partitions(self, topic: str) -> int:
+        """How many a topic has."""
+        self.strike("count_partitions")
+        if topic not in self.topics:
+            _refuse(KafkaError.UNKNOWN_TOPIC_OR_PART)
+        return len(self.topics[topic])
+
     def write(self, records: Iterable[LogRecord]) -> list[LogRecord]:
         """Append records outside any transaction; the same records with their places."""
         return [self.append(record, None) for record in records]
@@ -456,13 +463,6 @@ class MemoryConsumer:
         log = self._bus.topics[partition.topic][partition.partition]
         return log.start, log.stable_end if self._read_committed else log.end
 
-    def list_topics(self, topic: str, timeout: float = -1) -> "_Metadata":
-        """The topic's partitions, or that there is none of that name."""
-        self._bus.strike("list_topics")
-        if topic not in self._bus.topics:
-            return _Metadata({topic: _TopicMetadata({}, kafka_error(KafkaError.UNKNOWN_TOPIC_OR_PART))})
-        return _Metadata({topic: _TopicMetadata(dict(enumerate(self._bus.topics[topic])))})
-
     def offsets_for_times(self, asked: Sequence[TopicPartition], timeout: float = -1) -> list[TopicPartition]:
         """For each partition the first offset that is not older than its `offset`, read as a time in milliseconds."""
         self._bus.strike("offsets_for_times")
@@ -476,17 +476,6 @@ class MemoryConsumer:
     def drop_member(self) -> None:
         """The group no longer hears of this member: its partitions are for others, and it does not know yet."""
         self._group.leave(self)
-
-
-@dataclass(frozen=True)
-class _TopicMetadata:
-    partitions: Mapping[int, object]
-    error: KafkaError | None = None
-
-
-@dataclass(frozen=True)
-class _Metadata:
-    topics: Mapping[str, _TopicMetadata]
 
 
 def _message(record: LogRecord) -> Message:

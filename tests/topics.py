@@ -90,6 +90,10 @@ class Topics:
             for partition in self._partitions(topic)
         }
 
+    def count_partitions(self, topic: str) -> int:
+        """How many a topic has."""
+        return len(self._partitions(topic))
+
     def _partitions(self, topic: str) -> Sequence[int]:
         return sorted(self.admin.list_topics(topic, timeout=ANSWER_TIMEOUT_S).topics[topic].partitions)
 

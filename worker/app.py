@@ -196,14 +196,16 @@ def _source(
 
     def make_consumer(note_statistics: Callable[[str], None]) -> Consumer:
         told: Properties = {"statistics.interval.ms": 1000, "stats_cb": note_statistics} if kip_848 else {}
-        return cast("Consumer", client(Consumer, {**properties, **told}))
+        return cast("Consumer", client(Consumer, {**told, **properties}))
 
     strategy = str(properties.get("partition.assignment.strategy", ""))
     return Source(
         make_consumer,
         topics=inputs,
         group_id=settings.kafka.group_id,
-        planner=Planner(rules, topics=inputs, topic_ids=topics.ids, stopping=stopping),
+        planner=Planner(
+            rules, topics=inputs, topic_ids=topics.ids, count_partitions=topics.count_partitions, stopping=stopping
+        ),
         incremental=kip_848 or "cooperative" in strategy,
     )
 

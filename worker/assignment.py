@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
@@ -40,6 +41,9 @@ class Planner:
     """Plans for assigned partitions; remembers how many partitions the topics had and which topics they were.
 
     `topic_ids` asks for the ids that tell a topic from a later one of the same name; `{}` where they cannot be read.
+    `count_partitions` asks how many partitions a topic has, or raises KafkaException. It is a client of its own that
+    asks: plans are made in the consumer's rebalance callback, where its own `list_topics` would let it abort the
+    process at its next callback (confluent-kafka 2.16 forgets there that a poll is under way).
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class Planner:
         *,
         topics: Sequence[str],
         topic_ids: Callable[[], Mapping[str, str]],
+        count_partitions: Callable[[str], int],
         stopping: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], None] = time.sleep,
@@ -55,6 +60,7 @@ class Planner:
         self._rules = rules
         self._topics = list(topics)
         self._read_topic_ids = topic_ids
+        self._count_partitions = count_partitions
         self._topic_ids: Mapping[str, str] = {}
         self._counts: dict[str, int] = {}
         self._stopping = stopping
@@ -89,7 +95,7 @@ class Planner:
             return {}
         self._topic_ids = self._read_topic_ids()
         for topic in self._topics:
-            self._counts[topic] = self._patiently(lambda topic=topic: _partition_count(consumer, topic))  # type: ignore[misc]
+            self._counts[topic] = self._patiently(partial(self._count_partitions, topic))
         committed = self._committed(consumer, partitions)
         return {partition: self._plan(consumer, partition, committed.get(partition)) for partition in partitions}
 
@@ -165,13 +171,6 @@ class Planner:
                 if self._stopping() or self._clock() > deadline:
                     raise ProducerLostError(f"the brokers did not tell where to start: {error.str()}") from failure
             self._pause(_PAUSE_S)
-
-
-def _partition_count(consumer: Consumer, topic: str) -> int:
-    told = consumer.list_topics(topic, timeout=_CALL_TIMEOUT_S).topics[topic]
-    if told.error is not None:
-        raise KafkaException(told.error)
-    return len(told.partitions)
 
 
 def _bounds(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:

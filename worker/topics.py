@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]  # public
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType, TopicMetadata  # type: ignore[attr-defined]  # public
 
 from schemas.settings import Settings
 from worker.errors import BrokerError
@@ -39,7 +39,6 @@ class Topics:
                     raise
                 time.sleep(_PAUSE_S)
             else:
-                self._reader.close()
                 self._refuse_compaction()
                 return counts[self._kafka.output_topic]
         return None
@@ -54,6 +53,16 @@ class Topics:
         except (KafkaException, TimeoutError, ValueError):
             return {}
 
+    def count_partitions(self, topic: str) -> int:
+        """How many there are now. Raises KafkaException."""
+        told = self._described(topic)
+        if told.error is not None:
+            raise KafkaException(told.error)
+        return len(told.partitions)
+
+    def _described(self, topic: str) -> TopicMetadata:
+        return self._reader.list_topics(topic, timeout=_CALL_TIMEOUT_S).topics[topic]
+
     def _named(self) -> dict[str, str]:
         kafka = self._kafka
         return {
@@ -65,7 +74,7 @@ class Topics:
     def _partition_count(self, topic: str) -> int:
         setting = self._named()[topic]
         try:
-            told = self._reader.list_topics(topic, timeout=_CALL_TIMEOUT_S).topics[topic]
+            told = self._described(topic)
         except KafkaException as error:
             self._reader.poll(0)  # lets the client say what was wrong
             raise BrokerError(

@@ -23,6 +23,7 @@ class Bus(Protocol):
     def write(self, records: Iterable[LogRecord]) -> list[LogRecord]: ...
     def read(self, *topics: str) -> list[LogRecord]: ...
     def delete_before(self, topic: str, partition: int, offset: int) -> None: ...
+    def count_partitions(self, topic: str) -> int: ...
     def consumer(self, **properties: object) -> Consumer: ...
     def producer(self, **properties: object) -> Producer: ...
     def admin(self) -> AdminClient: ...
@@ -52,6 +53,7 @@ class InMemory:
         self.group = "group"
         self.create, self.write, self.read = self.bus.create, self.bus.write, self.bus.read
         self.delete_before, self.admin, self.now_s = self.bus.delete_before, self.bus.admin, self.bus.clock
+        self.count_partitions = self.bus.count_partitions
 
     def consumer(self, **properties: object) -> Consumer:
         return self.bus.consumer({"group.id": self.group, **CONSUMER, **properties})
@@ -71,7 +73,7 @@ class OnKafka:
         self._clients: list[Consumer] = []
         self.group = f"group-{uuid.uuid4().hex[:10]}"
         self.create, self.write, self.read = topics.create, topics.write, topics.read
-        self.delete_before = topics.delete_before
+        self.delete_before, self.count_partitions = topics.delete_before, topics.count_partitions
 
     def consumer(self, **properties: object) -> Consumer:
         servers = {"bootstrap.servers": self._topics.bootstrap, "group.id": self.group}

@@ -66,7 +66,11 @@ class Site:
         if isinstance(self.bus, InMemory):
             return in_memory(self.bus.bus, self.bus.group)
         return Place(
-            make_consumer=self.bus.consumer, make_producer=self._producer, clock=time.monotonic, pause=time.sleep
+            make_consumer=self.bus.consumer,
+            make_producer=self._producer,
+            clock=time.monotonic,
+            pause=time.sleep,
+            count_partitions=self.bus.count_partitions,
         )
 
     def _producer(self, transactional_id: str | None) -> Producer:

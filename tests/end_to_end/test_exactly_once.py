@@ -128,6 +128,18 @@ def test_nothing_is_lost_with_the_consumer_group_protocol(make_job: MakeJob, boo
     assert job.verify().scored > 2000
 
 
+def test_callbacks_that_crowd_into_a_rebalance_end_no_worker(make_job: MakeJob, bootstrap: str) -> None:
+    """The client would abort the process, had the rebalance's callback asked it for topics (see `Planner`)."""
+    job = make_job(bootstrap, consumer={"group.protocol": "consumer", "statistics.interval.ms": 1})
+    written = job.write(list(islice(events(), 500)))
+    first = job.start().wait_until_ready()
+    job.start().wait_until_ready()
+    first.stop()
+    job.wait_until_done()
+    report = job.verify()
+    assert report.scored + report.dead == len(written)
+
+
 def test_at_least_once_loses_nothing_and_repeats_the_same(job: Job) -> None:
     job.set({"delivery": "at-least-once"})
     disturbed(job)

@@ -46,6 +46,7 @@ class Cluster:
             rules,
             topics=["events"],
             topic_ids=lambda: self.bus.topic_ids,
+            count_partitions=self.bus.count_partitions,
             stopping=lambda: self.stopping,
             clock=self.bus.clock,
             pause=self._pause,
@@ -167,7 +168,7 @@ def test_a_committed_offset_beyond_the_end_is_refused(cluster: Cluster) -> None:
 
 
 def test_what_the_brokers_cannot_say_now_is_asked_again(cluster: Cluster) -> None:
-    for call in ("list_topics", "committed", "get_watermark_offsets", "offsets_for_times"):
+    for call in ("count_partitions", "committed", "get_watermark_offsets", "offsets_for_times"):
         cluster.bus.fail_next(call, failing(KafkaError._TIMED_OUT), failing(KafkaError.NOT_COORDINATOR))
     assert cluster.plan(start=1_006).committed == 6
     assert cluster.pauses == 8
