@@ -16,9 +16,13 @@ from typing import NoReturn, Protocol
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from worker.batch import Headers, Outgoing
+from worker.bounded import within
 from worker.errors import BrokerError, FencedError, ProducerLostError, TransactionAbortedError
 
 _QUEUE_PATIENCE_S = 10.0
+_GRACE_S = 1.0
+"""What a call is given beyond its own time limit."""
+
 _FENCED = frozenset(
     {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}  # noqa: SLF001 - public names
 )
@@ -81,8 +85,6 @@ class _Publisher:
 
     def renew(self) -> None:
         """Another producer; what the former held is thrown away."""
-        if self._producer is not None:
-            self._producer.purge()
         self._undelivered = None
         self._producer = self._make_producer()
 
@@ -178,8 +180,9 @@ class TransactionalSink:
         """A new producer; the brokers end what an earlier one of the same transactional.id left open."""
         self._began_s = None
         self._publisher.renew()
+        producer = self._publisher.producer
         try:
-            self._publisher.producer.init_transactions(timeout_s)
+            self._call(timeout_s, lambda: producer.init_transactions(timeout_s))
         except KafkaException as failure:
             self._judge(failure)
 
@@ -202,18 +205,32 @@ class TransactionalSink:
         try:
             self._begin()
             if offsets:
-                producer.send_offsets_to_transaction(offsets, committer.group_metadata(), timeout_s)
-            producer.commit_transaction(timeout_s)
+                member = committer.group_metadata()
+                self._call(timeout_s, lambda: producer.send_offsets_to_transaction(offsets, member, timeout_s))
+            self._call(timeout_s, lambda: producer.commit_transaction(timeout_s))
         except KafkaException as failure:
             self._judge(failure)
         self._began_s = None
+
+    def _call(self, timeout_s: float, call: Callable[[], None]) -> None:
+        """A call to the transaction's or the group's coordinator.
+
+        While a coordinator is away, librdkafka 2.16 may wait for it for ever, whatever limit it was given
+        (github.com/confluentinc/librdkafka/issues/5456). The producer is given up then, as after any time-out (R6).
+        """
+        try:
+            within(timeout_s + _GRACE_S, call)
+        except TimeoutError as failure:
+            self._began_s = None
+            raise ProducerLostError("the transaction's coordinator did not answer in time") from failure
 
     def discard(self) -> None:
         """Abort the open transaction, if there is one."""
         if self._began_s is None:
             return
+        producer, timeout_s = self._publisher.producer, self._transaction_timeout_s
         try:
-            self._publisher.producer.abort_transaction(self._transaction_timeout_s)
+            self._call(timeout_s, lambda: producer.abort_transaction(timeout_s))
         except KafkaException as failure:
             raise ProducerLostError(f"the transaction could not be aborted: {failure.args[0].str()}") from failure
         finally:
@@ -221,9 +238,13 @@ class TransactionalSink:
 
     def close(self, timeout_s: float) -> None:
         """Abort what is open, so that no reader waits for it."""
-        if self._began_s is not None:
-            self._began_s = None
-            self._publisher.producer.abort_transaction(timeout_s)
+        if self._began_s is None:
+            return
+        self._began_s = None
+        producer = self._publisher.producer
+        # Where that fails, the brokers end the transaction once its timeout has passed.
+        with contextlib.suppress(KafkaException, ProducerLostError):
+            self._call(timeout_s, lambda: producer.abort_transaction(timeout_s))
 
     def _judge(self, failure: KafkaException) -> NoReturn:
         """What a failed call means: R6 for what is uncertain, an abort for what is not, a sentence for what stays."""
