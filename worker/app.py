@@ -66,6 +66,7 @@ class Worker:
 
     def stop(self) -> None:
         """Ask it to end."""
+        self._health.end()
         self._stopping.set()
 
     def run(self) -> None:

@@ -31,17 +31,27 @@ _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Health:
-    """What the loop says of itself; written by the loop, read by the pages."""
+    """What the loop says of itself, and that it was told to end; read by the pages."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._turned_s = clock()
-        self.ready = False
+        self._ready = False
+        self._ending = False
 
     def turned(self, *, ready: bool) -> None:
         """The loop turns, and is ready or not."""
         self._turned_s = self._clock()
-        self.ready = ready
+        self._ready = ready
+
+    def end(self) -> None:
+        """It was told to end: it is not ready any more, also while a call to silent brokers still blocks the loop."""
+        self._ending = True
+
+    @property
+    def ready(self) -> bool:
+        """Whether it works, with its windows filled."""
+        return self._ready and not self._ending
 
     @property
     def alive(self) -> bool:

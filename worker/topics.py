@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from typing import cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType, TopicMetadata  # type: ignore[attr-defined]  # public
@@ -61,7 +62,7 @@ class Topics:
         return len(told.partitions)
 
     def _described(self, topic: str) -> TopicMetadata:
-        return self._reader.list_topics(topic, timeout=_CALL_TIMEOUT_S).topics[topic]
+        return cast("TopicMetadata", self._reader.list_topics(topic, timeout=_CALL_TIMEOUT_S).topics[topic])
 
     def _named(self) -> dict[str, str]:
         kafka = self._kafka

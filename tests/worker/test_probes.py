@@ -104,6 +104,14 @@ def test_it_is_ready_when_the_loop_says_so(probes: Probes, health: Health) -> No
     assert status(probes, "/readyz") == 503
 
 
+def test_told_to_end_it_is_not_ready_whatever_the_loop_still_says(probes: Probes, health: Health) -> None:
+    health.turned(ready=True)
+    health.end()
+    assert status(probes, "/readyz") == 503
+    health.turned(ready=True)
+    assert (status(probes, "/readyz"), status(probes, "/livez")) == (503, 200)
+
+
 def test_metrics_are_served_as_prometheus_reads_them(probes: Probes) -> None:
     code, headers, body = ask(probes, "/metrics")
     assert (code, body) == (200, PAGE)
