@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,17 +75,19 @@ class Encoder:
         the key decides. Timestamps are the records' own, -1 where there is none.
         """
         rows = events.row.tolist()
-        keys = _keys([records.key[row] for row in rows], events.entity)
+        keys = _keys(records.key if len(rows) == len(records) else [records.key[row] for row in rows], events.entity)
         values = list(map(str.encode, self._texts(records, events, windows, scores)))
         headers = [self._forward(records.headers(row)) for row in rows] if self._forwarded else None
         finite = np.isfinite(scores.score) & np.isfinite(scores.p_value)
         sent = finite & self._fits(keys, values, headers)
         unsent = [self._unsent(rows[place], finite=bool(finite[place])) for place in np.flatnonzero(~sent).tolist()]
-        partition = [place.partition if place.topic in copartitioned else -1 for place in records.partitions]
+        partition = np.array(
+            [place.partition if place.topic in copartitioned else -1 for place in records.partitions], np.int64
+        )
         return Outgoing(
             key=_only(keys, sent),
             value=_only(values, sent),
-            partition=_only([partition[place] for place in records.partition[events.row].tolist()], sent),
+            partition=_only(partition[records.partition[events.row]].tolist(), sent),
             timestamp=_only(records.timestamp[events.row].tolist(), sent),
             headers=None if headers is None else _only(headers, sent),
             dead_letters=[self._dead_letter(refused, records) for refused in sorted([*events.refused, *unsent])],
@@ -177,6 +179,8 @@ class Encoder:
 
 
 def _keys(keys: list[bytes | None], entities: Sequence[str]) -> list[bytes]:
+    if None not in keys:
+        return cast("list[bytes]", keys)
     return [entity.encode() if key is None else key for key, entity in zip(keys, entities, strict=True)]
 
 

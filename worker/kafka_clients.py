@@ -107,7 +107,7 @@ def producer_properties(settings: Settings, complaint: BrokerComplaint, *, trans
     ours: Properties = {
         "enable.idempotence": True,
         "compression.type": "lz4",
-        "linger.ms": 5,
+        "linger.ms": 20,
         # The same partition for a key as Java clients choose.
         "partitioner": "murmur2_random",
         "message.max.bytes": settings.events.max_bytes + RECORD_OVERHEAD_BYTES,

@@ -3,7 +3,8 @@
 Bounded labels only: never an entity, never a record's content.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -39,6 +40,19 @@ class LatencyHistogram(Collector):
         family = HistogramMetricFamily(self._name, self._documentation)
         family.add_metric([], list(zip(bounds, cumulative, strict=True)), self._sum_s)
         yield family
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """What a batch's records became: all that is told of it once it is committed."""
+
+    scored: int
+    skipped: int
+    reasons: Sequence[str]  # one a dead letter
+    anomalies: int
+    warming: int
+    missing: Mapping[str, int]  # feature -> values
+    timestamps_ms: Int64  # of the records, -1 where there is none
 
 
 class Metrics:
@@ -99,30 +113,18 @@ class Metrics:
         """One stage took so long."""
         self._stage_seconds.labels(stage).observe(duration_s)
 
-    def committed(  # noqa: PLR0913 - one column of the report each
-        self,
-        *,
-        scored: int,
-        skipped: int,
-        reasons: Iterable[str],
-        anomalies: int,
-        warming: int,
-        missing: Mapping[str, int],
-        timestamps_ms: Int64,
-        now_s: float,
-    ) -> None:
-        """A batch is committed: these are out for good."""
-        dead = 0
-        for reason in reasons:
+    def committed(self, answered: Answered, *, now_s: float) -> None:
+        """A batch is committed: its answers are out for good."""
+        for reason in answered.reasons:
             self._dead_letters.labels(reason).inc()
-            dead += 1
-        for outcome, count in (("scored", scored), ("dead", dead), ("skipped", skipped)):
+        outcomes = (("scored", answered.scored), ("dead", len(answered.reasons)), ("skipped", answered.skipped))
+        for outcome, count in outcomes:
             self._records.labels(outcome).inc(count)
-        self._anomalies.inc(anomalies)
-        self._warming.inc(warming)
-        for feature, count in missing.items():
+        self._anomalies.inc(answered.anomalies)
+        self._warming.inc(answered.warming)
+        for feature, count in answered.missing.items():
             self._missing.labels(feature).inc(count)
-        self._latency.observe(np.maximum(0.0, now_s - timestamps_ms[timestamps_ms >= 0] / 1000))
+        self._latency.observe(np.maximum(0.0, now_s - answered.timestamps_ms[answered.timestamps_ms >= 0] / 1000))
 
     def entities(self, count: int) -> None:
         """So many entities have a window."""

@@ -20,7 +20,7 @@ from worker.decoder import JsonDecoder
 from worker.detector import Detector
 from worker.encoder import Encoder
 from worker.errors import DeliveryError, ProducerLostError, TransactionAbortedError
-from worker.metrics import Metrics, missing_by_feature
+from worker.metrics import Answered, Metrics, missing_by_feature
 from worker.probes import Health
 from worker.replay import Plan
 from worker.sink import Sink
@@ -73,12 +73,10 @@ class _Staged:
 
 @dataclass(frozen=True, slots=True)
 class _Published:
-    """A batch in the open transaction, and what is to be counted once it is committed."""
+    """A batch in the open transaction: no more than its commit needs, for memory just freed is the fastest to fill."""
 
     ends: dict[int, int]
-    staged: _Staged
-    scores: Scores
-    outgoing: Outgoing
+    answered: Answered
 
 
 class Pipeline:
@@ -221,7 +219,7 @@ class Pipeline:
         if not self._published:
             self._commit_due_s = began_s + self._pace.commit_interval_s
         # Noted before it is handed over: were that to fail half-way, its windows are dropped like all the others.
-        self._published.append(_Published(ends_of(batch.records), batch, scores, outgoing))
+        self._published.append(_Published(ends_of(batch.records), self._answered(batch, scores, outgoing)))
         self._sink.publish(outgoing)
         self._metrics.stage("encode", encoded_s - began_s)
         self._metrics.stage("publish", self._clock() - encoded_s)
@@ -241,8 +239,9 @@ class Pipeline:
         self._metrics.stage("commit", self._clock() - began_s)
         self._metrics.transaction("committed")
         self._metrics.entities(self._rooms.windows.entities)
+        now_s = time.time()
         for batch in published:
-            self._count(batch)
+            self._metrics.committed(batch.answered, now_s=now_s)
 
     def _ends(self) -> dict[int, int]:
         ends: dict[int, int] = {}
@@ -264,20 +263,18 @@ class Pipeline:
             busy.update(np.unique(batch.records.partition).tolist())
         return {**self._source.idle_offsets(busy), **ends}
 
-    def _count(self, batch: _Published) -> None:
+    def _answered(self, batch: _Staged, scores: Scores, outgoing: Outgoing) -> Answered:
         form = self._rooms.detector.manifest
-        warming = batch.staged.windows.length < form.min_length
-        anomalous = (batch.scores.score > self._threshold) & ~warming
-        letters = batch.outgoing.dead_letters
-        self._metrics.committed(
-            scored=len(batch.outgoing.value),
-            skipped=len(batch.staged.events.skipped),
-            reasons=[_reason(dict(letter.headers)) for letter in letters],
+        warming = batch.windows.length < form.min_length
+        anomalous = (scores.score > self._threshold) & ~warming
+        return Answered(
+            scored=len(outgoing.value),
+            skipped=len(batch.events.skipped),
+            reasons=[_reason(dict(letter.headers)) for letter in outgoing.dead_letters],
             anomalies=int(anomalous.sum()),
             warming=int(warming.sum()),
-            missing=missing_by_feature(form.feature_names, batch.staged.events.features),
-            timestamps_ms=batch.staged.records.timestamp,
-            now_s=time.time(),
+            missing=missing_by_feature(form.feature_names, batch.events.features),
+            timestamps_ms=batch.records.timestamp,
         )
 
     # ---- faults ------------------------------------------------------------------------------------------------------

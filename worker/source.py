@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Protocol, cast
 
 import numpy as np
@@ -22,6 +23,9 @@ from worker.errors import BrokerError, DeliveryError
 from worker.replay import Plan
 
 log = logging.getLogger(__name__)
+
+_MILLISECONDS = itemgetter(1)
+"""Of a message's timestamp, which is its kind and its time."""
 
 _SEEK_PATIENCE_S = 5.0
 _SEEK_PAUSE_S = 0.02
@@ -228,7 +232,7 @@ class Source:
             partitions=self._partitions,
             partition=place,
             offset=np.fromiter(map(Message.offset, messages), np.int64, count),
-            timestamp=np.fromiter((stamp[1] for stamp in map(Message.timestamp, messages)), np.int64, count),
+            timestamp=np.fromiter(map(_MILLISECONDS, map(Message.timestamp, messages)), np.int64, count),
             key=list(map(Message.key, messages)),
             value=list(map(Message.value, messages)),
             headers=lambda row: cast("Headers", messages[row].headers() or ()),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from worker.metrics import LatencyHistogram, Metrics, missing_by_feature
+from worker.metrics import Answered, LatencyHistogram, Metrics, missing_by_feature
 
 CONTRACT: Mapping[str, tuple[str, set[str]]] = {
     "records_total": ("counter", {"outcome"}),
@@ -41,9 +41,8 @@ def commit(metrics: Metrics, **report: object) -> None:
         "warming": 0,
         "missing": {},
         "timestamps_ms": np.array([], np.int64),
-        "now_s": 1000.0,
     }
-    metrics.committed(**nothing | report)
+    metrics.committed(Answered(**nothing | report), now_s=1000.0)
 
 
 def stand(metrics: Metrics, **report: object) -> None:
@@ -124,11 +123,6 @@ def test_what_went_in_is_scored_dead_or_skipped(metrics: Metrics) -> None:
     assert value(metrics, "warming_total") == 2
 
 
-def test_reasons_may_be_given_once_only_to_read(metrics: Metrics) -> None:
-    commit(metrics, reasons=(reason for reason in ["empty", "crash"]))
-    assert value(metrics, "records_total", outcome="dead") == 2
-
-
 def test_a_batch_is_counted_with_its_stages(metrics: Metrics) -> None:
     metrics.staged(100, {"decode": 0.25, "score": 0.5})
     metrics.staged(300, {"decode": 0.25})
@@ -171,13 +165,13 @@ def test_transactions_are_counted_by_their_end(metrics: Metrics) -> None:
 
 
 def test_latency_runs_from_the_records_timestamp_to_the_commit(metrics: Metrics) -> None:
-    commit(metrics, timestamps_ms=np.array([999_500, 998_000]), now_s=1000.0)
+    commit(metrics, timestamps_ms=np.array([999_500, 998_000]))
     assert value(metrics, "latency_seconds_count") == 2
     assert value(metrics, "latency_seconds_sum") == pytest.approx(2.5)
 
 
 def test_a_record_without_a_time_or_from_the_future_does_not_spoil_the_latency(metrics: Metrics) -> None:
-    commit(metrics, timestamps_ms=np.array([-1, 2_000_000]), now_s=1000.0)
+    commit(metrics, timestamps_ms=np.array([-1, 2_000_000]))
     assert value(metrics, "latency_seconds_count") == 1
     assert value(metrics, "latency_seconds_sum") == 0
 
