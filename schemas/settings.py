@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias
 
 from annotated_types import Ge, Gt, Le, Len
 from pydantic import (
@@ -31,6 +31,15 @@ Place: TypeAlias = tuple[str | int, ...]
 
 RECORD_OVERHEAD_BYTES = 48_000
 """Room for key, headers and framing above `events.max_bytes`; with its default, within a broker's default limit."""
+
+PRODUCER_QUEUE_KBYTES = 65_536
+"""The producer's `queue.buffering.max.kbytes` where it is not given: a larger record could never be queued."""
+
+_MOST_VALUE_BYTES = 32_000_000
+"""Two of the largest dead letters fit the producer's queue: one may be sent while the next is queued."""
+
+_MOST_LOOKBACK_OFFSETS = 2**31 - 1
+"""The windows count offsets back in 32 bits."""
 
 _REMOTE = re.compile(r"(?!file://)[A-Za-z][A-Za-z0-9+.-]*://")
 _STEP = re.compile(r"(?:[^.\\]|\\[.\\])+")
@@ -162,7 +171,7 @@ class EventSettings(_Section):
     max_missing: Annotated[float, Ge(0), Le(1)] = Field(
         default=0.5, description="The largest share of features that may be missing."
     )
-    max_bytes: Annotated[int, Ge(1), Le(900_000_000)] = Field(
+    max_bytes: Annotated[int, Ge(1), Le(_MOST_VALUE_BYTES)] = Field(
         default=1_000_000, description="The largest value in bytes; longer ones are refused."
     )
 
@@ -245,7 +254,7 @@ class Settings(_Section):
     on_gap: Literal["fail", "continue"] = Field(
         default="fail", description="What to do where records were deleted before they were scored."
     )
-    lookback_offsets: Annotated[int, Ge(1), Le(10**12)] = Field(
+    lookback_offsets: Annotated[int, Ge(1), Le(_MOST_LOOKBACK_OFFSETS)] = Field(
         default=1_000_000, description="How many offsets a window may reach back."
     )
     batch: BatchSettings = BatchSettings()
@@ -273,6 +282,33 @@ class Settings(_Section):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _messages_fit_the_queue(self) -> "Settings":
+        size = self._producers("message.max.bytes", self.events.max_bytes + RECORD_OVERHEAD_BYTES)
+        queue = self._producers("queue.buffering.max.kbytes", PRODUCER_QUEUE_KBYTES)
+        least_kbytes = -(-int(size.value) // 1024)
+        if _at_least(queue.value, least_kbytes):
+            return self
+        if queue.place:
+            raise _fault(
+                queue.place,
+                f"must be a whole number of at least {least_kbytes}, so that the producer's queue holds a record of"
+                f" {size.value} bytes: raise it, or lower message.max.bytes or events.max_bytes",
+            )
+        raise _fault(
+            size.place,
+            f"must be at most {PRODUCER_QUEUE_KBYTES * 1024}, the producer's whole queue: lower it, or raise"
+            " queue.buffering.max.kbytes of kafka.producer with it",
+        )
+
+    def _producers(self, name: str, default: int) -> "_Property":
+        """What the producer is told, and where; the place is empty where nobody has said it."""
+        for section in ("producer", "properties"):
+            given = getattr(self.kafka, section).get(name)
+            if given is not None:
+                return _Property(given, ("kafka", section, name))
+        return _Property(default, ())
+
     @property
     def start_time_ms(self) -> int | None:
         """The time of `start` in milliseconds since 1970; None where it is earliest or latest."""
@@ -288,6 +324,13 @@ class Settings(_Section):
         copy = self.model_copy()
         copy._from_elsewhere = from_elsewhere  # noqa: SLF001 - a copy of its own
         return copy
+
+
+class _Property(NamedTuple):
+    """A librdkafka property's value, and the place where it was given."""
+
+    value: str | float | bool
+    place: Place
 
 
 def _fault(place: Place, sentence: str) -> PydanticCustomError:

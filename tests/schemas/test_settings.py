@@ -96,6 +96,8 @@ def test_each_of_the_first_five_kafka_settings_is_required(key: str) -> None:
         ({"batch": {"max_wait_ms": 0}}, "batch.max_wait_ms greater_than_equal"),
         ({"commit_interval_ms": 5001}, "commit_interval_ms less_than_equal"),
         ({"lookback_offsets": 0}, "lookback_offsets greater_than_equal"),
+        ({"lookback_offsets": 2**31}, "lookback_offsets less_than_equal"),
+        ({"events": {"max_bytes": 32_000_001}}, "events.max_bytes less_than_equal"),
         ({"alert": {"threshold": float("nan")}}, "alert.threshold finite_number"),
         ({"alert": {"threshold": 0}}, "alert.threshold greater_than"),
         ({"events": {"max_missing": 1.5}}, "events.max_missing less_than_equal"),
@@ -216,6 +218,26 @@ def test_messages_have_room_for_the_largest_event() -> None:
         for value in (least - 1, str(least - 1), "much", True, 1e9):
             said = complaint(events={"max_bytes": 1000}, kafka={clients: {"message.max.bytes": value}})
             assert f"must be a whole number of at least {least}" in said
+
+
+def test_the_largest_event_may_be_set_without_another_setting() -> None:
+    assert settings(events={"max_bytes": 32_000_000}).events.max_bytes == 32_000_000
+
+
+@pytest.mark.parametrize("clients", ["properties", "producer"])
+def test_the_producers_queue_has_room_for_the_largest_record(clients: str) -> None:
+    larger = {"message.max.bytes": 70_000_000}
+    assert "must be at most 67108864, the producer's whole queue" in complaint(kafka={clients: larger})
+    assert settings(kafka={clients: larger | {"queue.buffering.max.kbytes": 68_360}})
+    for too_little in (68_359, "68359", "much", True):
+        said = complaint(kafka={clients: larger | {"queue.buffering.max.kbytes": too_little}})
+        assert "must be a whole number of at least 68360" in said
+    assert "at least 1024," in complaint(kafka={clients: {"queue.buffering.max.kbytes": 1}})
+
+
+def test_the_producers_own_queue_goes_before_that_of_both_clients() -> None:
+    kafka = {"properties": {"queue.buffering.max.kbytes": 1}, "producer": {"queue.buffering.max.kbytes": 2000}}
+    assert settings(kafka=kafka).kafka.producer == {"queue.buffering.max.kbytes": 2000}
 
 
 def test_a_property_that_breaks_a_promise_is_refused_for_each_client() -> None:

@@ -43,7 +43,7 @@ def test_the_page_tells_every_choice() -> None:
 def test_the_page_tells_every_bound() -> None:
     for place, schema in known_settings().items():
         numbers = next((kind for kind in schema.get("anyOf", [schema]) if "maximum" in kind), {})
-        kind = rows()[".".join(place)][0].replace("10^12", str(10**12))
+        kind = rows()[".".join(place)][0]
         for bound in ("minimum", "exclusiveMinimum", "maximum"):
             if bound in numbers:
                 assert re.search(rf"\b{numbers[bound]:.0f}\b", kind), place
