@@ -6,14 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.benchmarks.hand_written import JSON_LIBRARY
-
 COMMANDS = Path(sys.executable).parent
 FLOOR, TRANSACTIONAL_FLOOR, LOOP, WORKER = "floor", "floor-transactional", "hand-written", "worker"
 TITLES = {
     FLOOR: "floor: bytes through, plain",
     TRANSACTIONAL_FLOOR: "floor: bytes through, in transactions",
-    LOOP: f"hand-written loop ({JSON_LIBRARY})",
+    LOOP: "hand-written loop (orjson)",
     WORKER: "anomaly-worker run, exactly-once",
 }
 

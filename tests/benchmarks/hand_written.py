@@ -1,4 +1,4 @@
-"""What users write by hand: a JSON parse and a deque an event, one ONNX call a poll, one produce call a score.
+"""What users write by hand: an orjson parse and a deque an event, one ONNX call a poll, one produce call a score.
 
 It is short, and it keeps none of the worker's promises: after a crash windows are lost and scores come twice, a record
 that is no event ends it, nothing says which events a score is about.
@@ -14,17 +14,11 @@ import numpy as np
 import onnxruntime
 from confluent_kafka import Message, Producer
 from numpy.typing import NDArray
+from orjson import dumps, loads
 
 from tests.benchmarks.clients import Job, consumer, flush, job, job_options, polls, producer
 from tests.benchmarks.stream import FEATURES
 
-try:  # what users take; the project itself does not need it
-    from orjson import dumps, loads
-except ModuleNotFoundError:
-    from msgspec.json import decode as loads
-    from msgspec.json import encode as dumps
-
-JSON_LIBRARY = "orjson" if loads.__module__ == "orjson" else "msgspec.json"
 AT_ONCE = 4096  # the worker's default
 THRESHOLD = 1.0
 

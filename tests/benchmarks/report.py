@@ -9,7 +9,6 @@ from importlib import metadata
 from pathlib import Path
 
 from tests.benchmarks.contestants import TITLES, WORKER
-from tests.benchmarks.hand_written import JSON_LIBRARY
 from tests.benchmarks.measurement import Measurement, median
 
 
@@ -39,7 +38,6 @@ def report(results: Mapping[str, Sequence[Measurement]], ratios: Sequence[Ratio]
                 "rounds": {name: [run.as_json() for run in runs] for name, runs in results.items()},
                 "median": {name: middle.as_json() for name, middle in medians.items()},
                 "ratios": {name: value and round(value, 3) for name, value in found.items()},
-                "hand_written_json": JSON_LIBRARY,
             }
         )
     )
@@ -61,7 +59,7 @@ def _print_ratio(ratio: Ratio, value: float | None) -> bool:
 
 
 def _machine() -> dict[str, object]:
-    packages = ("confluent-kafka", "msgspec", "numpy", *_runtime())
+    packages = ("confluent-kafka", "msgspec", "numpy", "orjson", *_runtime())
     return {
         "cores": os.cpu_count(),
         "cpu": _cpu(),
