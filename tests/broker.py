@@ -178,7 +178,7 @@ class Broker:
 
     @property
     def log(self) -> Path:
-        """What the broker printed; it goes with the data unless the broker did not start (see `keep_log`)."""
+        """What the broker printed; it goes with the data unless something failed (see `keep_log`)."""
         if self._folder is None:
             raise BrokerError("The broker was not started.")
         return self._folder / "broker.log"
@@ -190,19 +190,23 @@ class Broker:
         server_properties = self._folder / "server.properties"
         server_properties.write_text("".join(f"{name}={value}\n" for name, value in self._properties().items()))
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A", 1)
-        self._run_to_end(
-            lib, "kafka.tools.StorageTool", "format", "--standalone", "-t", cluster_id, "-c", str(server_properties)
-        )
         try:
+            self._run_to_end(
+                lib, "kafka.tools.StorageTool", "format", "--standalone", "-t", cluster_id, "-c", str(server_properties)
+            )
             self.start()
-        except BaseException:
+        except KeyboardInterrupt:
+            self.kill()
+            shutil.rmtree(self._folder)
+            raise
+        except BaseException:  # its folder stays, with the log that tells why
             self.kill()
             raise
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         self.stop()
-        if error is not None:
+        if error not in {None, KeyboardInterrupt}:  # Ctrl-C is how people end it
             self.keep_log()
         shutil.rmtree(self.log.parent)
 

@@ -32,6 +32,19 @@ def test_a_restarted_broker_keeps_its_address_and_its_log() -> None:
         assert Topics(own.bootstrap).read(topic) == written
 
 
+@pytest.mark.parametrize(("error", "kept"), [(None, []), (KeyboardInterrupt, []), (AssertionError, ["kafka-1.log"])])
+def test_the_log_outlives_the_broker_only_where_something_failed(
+    error: type[BaseException] | None, kept: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(broker_module, "DATA", tmp_path)
+    own = Broker()
+    own._folder = tmp_path / "kafka-1"  # as if it had run, which takes seconds
+    own._folder.mkdir()
+    own.log.write_text("words")
+    own.__exit__(error)
+    assert [path.name for path in tmp_path.iterdir()] == kept
+
+
 def test_what_is_missing_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("JAVA_HOME", raising=False)
