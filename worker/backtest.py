@@ -26,10 +26,10 @@ from worker.encoder import Encoder
 from worker.errors import ConfigError, ExitCode
 from worker.event_format import EventFormat
 from worker.file_mapping import Keys, cells_of, line_format, table_format
-from worker.files import Chunk, columns_of, read_values, stem_of
+from worker.files import LINES, Chunk, columns_of, read_values, stem_of
 from worker.formats import output_format, window_format
-from worker.model_store import Artifact, load_artifact
-from worker.new_file import new_file
+from worker.model_store import Artifact, load_artifact, local_path
+from worker.new_file import new_file, refuse_overwriting
 from worker.progress import progress_bar
 from worker.windows import WindowStore
 
@@ -85,7 +85,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", type=Path, required=True, metavar="FILE", help="events: .csv, .parquet, .ndjson, .jsonl; also .gz"
     )
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="score records; .gz packs them")
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="FILE", help="score records: .ndjson, .jsonl; .gz packs them"
+    )
     parser.add_argument("--entity", metavar="COL", help="the column (NDJSON: the path) of the entity's name")
     parser.add_argument("--timestamp", metavar="COL", help="the column (NDJSON: the path) of the event's time")
     parser.add_argument(
@@ -100,10 +102,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, settings: Settings | None) -> int:
     """The command. Raises ConfigError, ArtifactError, InferenceError."""
+    settings = _effective(arguments, settings)
+    _refuse_output(arguments, settings)
     keys = Keys(entity=arguments.entity, timestamp=arguments.timestamp, timestamp_unit=arguments.timestamp_unit)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     tally = score_file(
-        _effective(arguments, settings),
+        settings,
         data=arguments.data,
         output=arguments.output,
         keys=keys,
@@ -203,6 +207,19 @@ class _Line:
             value=list(chunk.values),
             headers=lambda _: (),
         )
+
+
+def _refuse_output(arguments: argparse.Namespace, settings: Settings) -> None:
+    """Raise ConfigError for an output that is no file of lines, or would replace what is read."""
+    output: Path = arguments.output
+    if not output.name.lower().endswith(LINES):
+        raise ConfigError(f"--output {output}: its name must end in one of {', '.join(LINES)}.")
+    read = {
+        "the data": arguments.data,
+        "the model": local_path(settings.model.uri),
+        "the settings file": arguments.config,
+    }
+    refuse_overwriting([output, dead_path(output)], read)
 
 
 def _effective(arguments: argparse.Namespace, settings: Settings | None) -> Settings:

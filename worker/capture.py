@@ -24,6 +24,8 @@ from worker.extent import Extent, slices_of
 from worker.feature_choice import choose_features, events_with
 from worker.formats import event_format
 from worker.kafka_log import KafkaLog, Piece
+from worker.model_store import local_path
+from worker.new_file import refuse_overwriting
 from worker.progress import progress_bar
 from worker.tables import Column, Kind, Table, new_table, refuse_unwritable
 from worker.times import epoch_ms, span_ms
@@ -97,6 +99,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
     """The command. Raises ConfigError, BrokerError."""
+    read = {"the settings file": arguments.config, "the model": local_path(settings.model.uri)}
+    refuse_overwriting([arguments.output], read)
     return capture(
         settings,
         extent=extent_of(arguments, now_ms=time.time_ns() // 1_000_000),

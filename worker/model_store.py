@@ -56,6 +56,13 @@ def load_artifact(uri: str, *, sha256: str | None, limits: DownloadLimits | None
     return Artifact(file, manifest, digest)
 
 
+def local_path(uri: str) -> Path | None:
+    """Where the artifact lies; None where the URI does not name a local file."""
+    if "://" not in uri:
+        return Path(uri)
+    return Path(url2pathname(urlsplit(uri).path)) if uri.startswith("file://") else None
+
+
 def _read(uri: str, *, pinned: bool, limits: DownloadLimits) -> bytes:
     if "://" not in uri:
         return _read_path(Path(uri), limits.max_bytes)

@@ -31,18 +31,23 @@ def model(tmp_path: Path) -> Path:
     return make_artifact(tmp_path / "z.onnx", features=("x", "y"), window=4, min_length=2)
 
 
+def parsed(*given: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--config", type=Path)
+    backtest.add_arguments(parser)
+    return parser.parse_args(given)
+
+
 @pytest.fixture
 def score(tmp_path: Path, model: Path) -> Callable[..., list[dict]]:
     """Runs the command on a file and gives its lines."""
 
     def score(data: Path, *options: str, settings: object = None) -> list[dict]:
-        parser = argparse.ArgumentParser()
-        backtest.add_arguments(parser)
         output = tmp_path / "scores.ndjson"
         arguments = ["--data", str(data), "--output", str(output), "--provider", "cpu", "--no-progress", *options]
         if settings is None:
             arguments += ["--model", str(model)]
-        assert backtest.run(parser.parse_args(arguments), settings) == ExitCode.DONE
+        assert backtest.run(parsed(*arguments), settings) == ExitCode.DONE
         return [json.loads(line) for line in output.read_text().splitlines()]
 
     return score
@@ -220,7 +225,79 @@ def test_a_model_that_reads_elapsed_time_needs_a_time(tmp_path: Path, score: Cal
 
 
 def test_a_model_must_be_named() -> None:
-    parser = argparse.ArgumentParser()
-    backtest.add_arguments(parser)
     with pytest.raises(ConfigError, match=r"Give --model machine\.onnx"):
-        backtest.run(parser.parse_args(["--data", "a.csv", "--output", "b.ndjson"]), None)
+        backtest.run(parsed("--data", "a.csv", "--output", "b.ndjson"), None)
+
+
+# --- what is read stays
+
+
+@pytest.fixture
+def refusal(tmp_path: Path, model: Path) -> Callable[..., str]:
+    """What is said of an output, beside a data file and a settings file; every file stays as it was."""
+    data, config = tmp_path / "events.ndjson", tmp_path / "worker.jsonl"
+    data.write_text('{"x":1,"y":1}\n')
+    config.write_text("start: earliest\n")
+
+    def refusal(output: Path, *, data: Path = data, uri: str = str(model)) -> str:
+        before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+        given = ["--data", str(data), "--config", str(config), "--output", str(output), "--provider", "cpu"]
+        with pytest.raises(ConfigError) as caught:
+            backtest.run(parsed(*given), least_settings(model={"uri": uri}))
+        assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+        return str(caught.value)
+
+    return refusal
+
+
+def test_neither_data_nor_settings_nor_model_are_overwritten(
+    tmp_path: Path, refusal: Callable[..., str], model: Path
+) -> None:
+    assert f"{tmp_path / 'events.ndjson'} would overwrite the data" in refusal(tmp_path / "events.ndjson")
+    assert "would overwrite the settings file" in refusal(tmp_path / "worker.jsonl")
+    lines = tmp_path / "model.ndjson"
+    model.rename(lines)
+    assert "would overwrite the model" in refusal(lines, uri=lines.as_uri())
+
+
+def test_nor_are_they_by_another_name(tmp_path: Path, refusal: Callable[..., str]) -> None:
+    (tmp_path / "symbolic.ndjson").symlink_to("events.ndjson")
+    (tmp_path / "hard.ndjson").hardlink_to(tmp_path / "events.ndjson")
+    around = tmp_path.parent / tmp_path.name / ".." / tmp_path.name / "events.ndjson"
+    for output in (tmp_path / "symbolic.ndjson", tmp_path / "hard.ndjson", around):
+        assert "would overwrite the data" in refusal(output)
+    assert "would overwrite the data" in refusal(tmp_path / "events.ndjson", data=tmp_path / "symbolic.ndjson")
+
+
+def test_nor_are_they_by_refused_rows(tmp_path: Path, refusal: Callable[..., str]) -> None:
+    data = tmp_path / "scores.ndjson.dead.ndjson"
+    data.write_text('{"x":1,"y":1}\n')
+    assert f"{data} would overwrite the data" in refusal(tmp_path / "scores.ndjson", data=data)
+
+
+@pytest.mark.parametrize("name", ["events.parquet", "scores.csv", "m2.onnx", "scores", "scores.json", "scores.gz"])
+def test_an_output_that_does_not_say_that_it_holds_lines_is_refused(
+    tmp_path: Path, refusal: Callable[..., str], name: str
+) -> None:
+    assert "must end in one of .ndjson, .ndjson.gz, .jsonl, .jsonl.gz." in refusal(tmp_path / name)
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path, refusal: Callable[..., str]) -> None:
+    assert "there is no folder" in refusal(tmp_path / "none" / "scores.ndjson")
+
+
+def test_a_folder_in_the_files_place_is_told(tmp_path: Path, score: Callable[..., list[dict]]) -> None:
+    (tmp_path / "scores.ndjson").mkdir()
+    (tmp_path / "data.csv").write_text("x,y\n1,2\n")
+    with pytest.raises(ConfigError, match=r"scores\.ndjson is a folder: give the name of a file"):
+        score(tmp_path / "data.csv")
+
+
+@pytest.mark.parametrize("name", ["scores.ndjson", "SCORES.JSONL", "scores.jsonl.gz"])
+def test_scores_are_lines_and_packed_where_the_name_says_so(tmp_path: Path, model: Path, name: str) -> None:
+    data = tmp_path / "data.csv"
+    data.write_text("x,y\n1,2\n")
+    given = ["--model", str(model), "--data", str(data), "--output", str(tmp_path / name), "--provider", "cpu"]
+    assert backtest.run(parsed(*given), None) == ExitCode.DONE
+    content = (tmp_path / name).read_bytes()
+    assert json.loads(gzip.decompress(content) if name.endswith("gz") else content)["entity"] == "data"

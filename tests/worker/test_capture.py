@@ -17,6 +17,7 @@ DAY_MS = 86_400_000
 @pytest.fixture
 def parsed(tmp_path: Path) -> Callable[..., argparse.Namespace]:
     parser = argparse.ArgumentParser(prog="anomaly-worker capture")
+    parser.add_argument("--config", type=Path)
     capture.add_arguments(parser)
     return lambda *given: parser.parse_args(["--output", str(tmp_path / "events.csv"), *given])
 
@@ -78,3 +79,20 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_brokers_are_aske
 ) -> None:
     with pytest.raises(ConfigError, match=sentence):
         capture.run(parsed("--last", "7d", "--output", str(tmp_path / name)), least_settings())
+
+
+def test_an_output_that_would_overwrite_settings_or_model_is_refused_before_the_brokers_are_asked(
+    parsed: Callable[..., argparse.Namespace], tmp_path: Path
+) -> None:
+    config, model = tmp_path / "worker.csv", tmp_path / "machine.csv"
+    for file in (config, model):
+        file.write_text("as it was")
+        (tmp_path / "link.csv").unlink(missing_ok=True)
+        (tmp_path / "link.csv").symlink_to(file)
+        for output in (file, tmp_path / "link.csv"):
+            given = parsed("--last", "7d", "--config", str(config), "--output", str(output))
+            with pytest.raises(
+                ConfigError, match=r"would overwrite the (settings file|model), .*: give another name\."
+            ):
+                capture.run(given, least_settings(model={"uri": str(model)}))
+        assert file.read_text() == "as it was"
