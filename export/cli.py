@@ -4,9 +4,13 @@ Nothing heavy is imported before it is needed: `--help` and `inspect` start with
 """
 
 import argparse
+import contextlib
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 from rich.console import Console
@@ -49,13 +53,17 @@ The same as a file, for --config (options override it):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit code (0 done, 1 failed at work, 2 wrong use, 3 artifact refused)."""
+    """Runs one command; returns the exit code.
+
+    0 done, 1 failed at work, 2 wrong use, 3 artifact refused; SystemExit with 128 + 15 where SIGTERM ended it.
+    """
     try:
         options = _parser().parse_args(arguments)
     except SystemExit as leave:  # argparse has printed help, or what is wrong
         return int(leave.code or 0)
     try:
-        options.command(options)
+        with _left_by_sigterm():
+            options.command(options)
     except ExportError as error:
         if options.debug:
             raise
@@ -72,11 +80,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(ExitCode.DONE)
 
 
+@contextlib.contextmanager
+def _left_by_sigterm() -> Iterator[None]:
+    """SIGTERM leaves the block as Ctrl-C does: what is half-written is removed, and the shell told by which signal."""
+
+    def leave(number: int, frame: FrameType | None) -> NoReturn:
+        del frame
+        signal.signal(number, signal.SIG_IGN)  # a second one, as `timeout` sends it, must not cut the tidying short
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one sentence, without the usage text above it."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(ExitCode.WRONG_USE, f"{self.prog}: {message}; see {self.prog} --help\n")
+        self.exit(ExitCode.WRONG_USE, f"{self.prog}: {message[:1].upper()}{message[1:]}; see {self.prog} --help.\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"anomaly-export {version('anomaly-worker')}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for add in (_add_train, _add_inspect):
         command = add(commands)

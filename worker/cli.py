@@ -1,14 +1,16 @@
 """The command line: arguments in, an exit code out. An error is one sentence on standard error."""
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 import yaml
 
@@ -22,8 +24,8 @@ a first look:            anomaly-worker demo
 before production:       anomaly-worker check --config worker.yaml
 at work:                 anomaly-worker run --config worker.yaml
 
-exit codes: 0 done, or ended by SIGTERM; 1 failed at work (or `check` found something);
-2 wrong use or settings; 3 the model artifact is refused
+exit codes: 0 done, or `run` was ended by SIGTERM; 1 failed at work (or `check` found something);
+2 wrong use or settings; 3 the model artifact is refused; 128 + its number: a signal ended another command
 """
 _RUN_EPILOG = """\
 Joins the consumer group, scores every event of the input topics and publishes one record for each. SIGTERM finishes
@@ -66,12 +68,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _fail(sentence: str, code: ExitCode = ExitCode.FAILED, *, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    print(f"anomaly-worker: {sentence}", file=sys.stderr)  # noqa: T201 - the one sentence
+    print(f"anomaly-worker: {_ended(sentence)}", file=sys.stderr)  # noqa: T201 - the one sentence
     return code
 
 
+def _ended(sentence: str) -> str:
+    return sentence if sentence.endswith((".", "?", "!", ")")) else f"{sentence}."
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence, without the usage text above it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(ExitCode.WRONG_USE, f"{self.prog}: {message[:1].upper()}{message[1:]}; see {self.prog} --help.\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="anomaly-worker",
         description=_DESCRIPTION,
         epilog=_EPILOG,
@@ -89,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    commands: "argparse._SubParsersAction[_Parser]",
     name: str,
     summary: str,
     run: Callable[[argparse.Namespace], int],
@@ -117,28 +130,28 @@ def _add(
 # The model's runtime and the file readers are imported when a command needs them, so that `--help` is quick.
 
 
-def _add_check(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_check(commands: "argparse._SubParsersAction[_Parser]") -> None:
     from worker import check  # noqa: PLC0415
 
     parser = _add(commands, "check", "look at brokers, topics, rights, model and live events", _check)
     check.add_arguments(parser)
 
 
-def _add_capture(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_capture(commands: "argparse._SubParsersAction[_Parser]") -> None:
     from worker import capture  # noqa: PLC0415
 
     parser = _add(commands, "capture", "write events of the input topics to a file, for training", _capture)
     capture.add_arguments(parser)
 
 
-def _add_score(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_score(commands: "argparse._SubParsersAction[_Parser]") -> None:
     from worker import backtest  # noqa: PLC0415
 
     parser = _add(commands, "score", "score a file as the worker would score a topic", _score)
     backtest.add_arguments(parser)
 
 
-def _add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_demo(commands: "argparse._SubParsersAction[_Parser]") -> None:
     from worker import demo  # noqa: PLC0415
 
     summary = "see it find anomalies in real machine data, without a Kafka"
@@ -184,22 +197,41 @@ def _stop_on_signals(stop_worker: Callable[[], None]) -> None:
         signal.signal(number, stop)
 
 
+@contextlib.contextmanager
+def _left_by_sigterm() -> Iterator[None]:
+    """SIGTERM leaves the block as Ctrl-C does: what is half-written is removed, and the shell told by which signal."""
+
+    def leave(number: int, frame: FrameType | None) -> NoReturn:
+        del frame
+        signal.signal(number, signal.SIG_IGN)  # a second one, as `timeout` sends it, must not cut the tidying short
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _check(arguments: argparse.Namespace) -> int:
     from worker import check  # noqa: PLC0415
 
-    return check.run(arguments, _load(arguments))
+    with _left_by_sigterm():
+        return check.run(arguments, _load(arguments))
 
 
 def _capture(arguments: argparse.Namespace) -> int:
     from worker import capture  # noqa: PLC0415
 
-    return capture.run(arguments, _load(arguments))
+    with _left_by_sigterm():
+        return capture.run(arguments, _load(arguments))
 
 
 def _score(arguments: argparse.Namespace) -> int:
     from worker import backtest  # noqa: PLC0415
 
-    return backtest.run(arguments, _load(arguments) if arguments.config else None)
+    with _left_by_sigterm():
+        return backtest.run(arguments, _load(arguments) if arguments.config else None)
 
 
 def _settings(arguments: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -60,10 +61,13 @@ def test_a_damaged_or_foreign_file_is_refused_with_exit_code_3(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ([], "the following arguments are required: COMMAND"),
-        (["convert"], "invalid choice: 'convert'"),
+        ([], "anomaly-export: The following arguments are required: COMMAND; see anomaly-export --help."),
+        (["convert"], "anomaly-export: Argument COMMAND: invalid choice: 'convert'"),
         (["train"], "--data is required"),
-        (["train", "--data", "a.csv", "--output", "a.onnx", "--windw", "3"], "unrecognized arguments: --windw"),
+        (
+            ["train", "--data", "a.csv", "--output", "a.onnx", "--windw", "3"],
+            "anomaly-export: Unrecognized arguments: --windw",
+        ),
         (["train", "--data", "absent.csv", "--output", "a.onnx"], "absent.csv: there is no such file"),
         (["inspect", "absent.onnx"], "absent.onnx cannot be read: No such file"),
     ],
@@ -75,7 +79,13 @@ def test_wrong_use_is_exit_code_2_and_one_sentence(
     told = capsys.readouterr()
     assert told.out == ""
     assert sentence in told.err
+    assert told.err.endswith(".\n")
     assert told.err.count("\n") == 1
+
+
+def test_the_version_is_the_distributions(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"anomaly-export {version('anomaly-worker')}\n"
 
 
 def test_bad_content_is_exit_code_1(csv_file: CsvFile, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,3 +114,22 @@ def test_help_teaches_by_examples_and_loads_no_torch() -> None:
     assert done.returncode == 0, done.stderr
     assert "anomaly-export train --data machines.csv --entity machine" in done.stdout
     assert "example:" in done.stdout
+
+
+def test_sigterm_ends_a_training_in_good_order() -> None:
+    script = (
+        "import sys, time\n"
+        "from export import cli\n"
+        "def train(config, watch):\n"
+        "    print('at work', flush=True)\n"
+        "    try: time.sleep(60)\n"
+        "    finally: print('tidied', flush=True)\n"
+        "cli._trainer = lambda: train\n"
+        "sys.exit(cli.main(['train', '--data', 'a.csv', '--output', 'a.onnx']))"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as training:
+        assert training.stdout is not None
+        assert training.stdout.readline() == b"at work\n"
+        training.terminate()
+        assert training.communicate(timeout=20) == (b"tidied\n", b"")
+    assert training.returncode == 143

@@ -4,9 +4,12 @@ import csv
 import json
 import logging
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -133,9 +136,17 @@ def test_the_version_is_the_distributions(capsys: pytest.CaptureFixture[str]) ->
 )
 def test_wrong_use_is_exit_code_2_and_says_what_is_right(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert ended(*argv) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("usage: anomaly-worker")
-    assert "error: " in told.splitlines()[-1]
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert re.fullmatch(r"(anomaly-worker( \w+)?): [A-Z].+; see \1 --help\.\n", told.err)
+
+
+def test_a_wrong_argument_is_told_with_what_it_may_be(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended("capture", "--output", "a.csv", "--last", "7") == 2
+    assert capsys.readouterr().err == (
+        "anomaly-worker capture: Argument --last: '7' is no span of time such as 90s, 15m, 12h, 7d or 2w;"
+        " see anomaly-worker capture --help.\n"
+    )
 
 
 # --- settings that are wrong
@@ -254,7 +265,7 @@ def test_brokers_out_of_reach_are_exit_code_1(
 
 
 def test_a_worker_without_brokers_ends_with_exit_code_1(config: Callable[..., str]) -> None:
-    done = subprocess.run(_run(config()), capture_output=True, text=True, check=False)
+    done = subprocess.run(_command("run", "--config", config()), capture_output=True, text=True, check=False)
     assert done.returncode == 1
     *log, sentence = done.stderr.splitlines()
     assert "kafka.bootstrap_servers" in sentence
@@ -267,7 +278,7 @@ def test_a_signal_while_it_still_waits_for_brokers_ends_it_in_good_order(
     config: Callable[..., str], number: signal.Signals
 ) -> None:
     path = config({"start_timeout_s": 60}, http={"port": 0})
-    with subprocess.Popen(_run(path), stderr=subprocess.PIPE, text=True) as worker:
+    with subprocess.Popen(_command("run", "--config", path), stderr=subprocess.PIPE, text=True) as worker:
         assert "/livez" in worker.stderr.readline()
         worker.send_signal(number)
         _, told = worker.communicate(timeout=20)
@@ -275,8 +286,8 @@ def test_a_signal_while_it_still_waits_for_brokers_ends_it_in_good_order(
         assert "Traceback" not in told
 
 
-def _run(path: str) -> list[str]:
-    return [sys.executable, "-c", "import sys; from worker.cli import main; sys.exit(main())", "run", "--config", path]
+def _command(*argv: str) -> list[str]:
+    return [sys.executable, "-c", "import sys; from worker.cli import main; sys.exit(main())", *argv]
 
 
 # --- score and capture
@@ -333,3 +344,60 @@ def test_what_is_captured_from_topics_can_be_scored(
     assert main(["score", "--config", path, "--data", "captured.csv", "--output", "scores.ndjson"]) == 0
     assert len(Path("scores.ndjson").read_text().splitlines()) == 9
     assert "wrote 9 rows" in capfd.readouterr().err
+
+
+# --- ended by a signal
+
+
+def _seen(path: Path) -> bool:
+    """Whether it appears within some seconds."""
+    deadline = time.monotonic() + 30
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.001)
+    return path.exists()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_score_and_nothing_half_written_stays(model: Path, number: signal.Signals, code: int) -> None:
+    Path("long.ndjson").write_text('{"x":1,"y":2}\n' * 1_000_000)
+    before = set(Path().iterdir())
+    options = ["--model", str(model), "--data", "long.ndjson", "--provider", "cpu", "--output", "scores.ndjson"]
+    with subprocess.Popen(_command("score", *options), stderr=subprocess.PIPE, text=True) as score:
+        assert _seen(Path(".scores.ndjson.dead.ndjson.partial"))
+        score.send_signal(number)
+        _, told = score.communicate(timeout=20)
+    assert (score.returncode, told) == (code, "")
+    assert set(Path().iterdir()) == before
+
+
+def test_sigterm_ends_capture_and_nothing_half_written_stays(config: Callable[..., str]) -> None:
+    with embedded_cluster(["events", "scores", "dead-letters"]) as bootstrap:
+        event = LogRecord("events", 0, -1, 1_700_000_000_000, b"pump-1", b'{"x":1,"y":2}')
+        write_records(bootstrap, [event] * 100_000)
+        options = [
+            "--config",
+            config({"bootstrap_servers": bootstrap, "start_timeout_s": 10}),
+            "--max-events",
+            "100000",
+        ]
+        before = set(Path().iterdir())
+        with subprocess.Popen(
+            _command("capture", *options, "--output", "events.csv"), stderr=subprocess.PIPE
+        ) as capture:
+            assert _seen(Path(".events.csv.partial"))
+            capture.terminate()
+            _, told = capture.communicate(timeout=20)
+        assert (capture.returncode, told) == (143, b"")
+        assert set(Path().iterdir()) == before
+
+
+def test_sigterm_ends_a_check_that_waits_for_brokers(config: Callable[..., str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(30)
+        servers = f"127.0.0.1:{silent.getsockname()[1]}"
+        argv = _command("check", "--config", config({"bootstrap_servers": servers, "start_timeout_s": 60}))
+        with subprocess.Popen(argv, stderr=subprocess.PIPE) as check:
+            silent.accept()[0].close()
+            check.terminate()
+            _, told = check.communicate(timeout=20)
+    assert (check.returncode, told) == (143, b"")
