@@ -3,16 +3,16 @@
 It knows no test: clients, clock and pause are handed in, and everything else is as `worker.app` joins it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import Consumer, Producer
 
 from schemas.settings import Settings
 from tests.memory_bus import MemoryBus
-from worker.assignment import Planner, ReadRules
+from worker.assignment import Outlook, Planner, ReadRules
 from worker.decoder import JsonDecoder
 from worker.detector import Detector, ExplainRule
 from worker.encoder import Encoder
@@ -36,8 +36,7 @@ class Place:
     make_producer: Callable[[str | None], Producer]
     clock: Callable[[], float]
     pause: Callable[[float], None]
-    count_partitions: Callable[[str], int]
-    topic_ids: Callable[[], Mapping[str, str]] = field(default=dict)
+    outlook: Outlook
 
 
 def in_memory(bus: MemoryBus, group: str) -> Place:
@@ -55,8 +54,7 @@ def in_memory(bus: MemoryBus, group: str) -> Place:
         make_producer=make_producer,
         clock=bus.clock,
         pause=pause,
-        count_partitions=bus.count_partitions,
-        topic_ids=lambda: bus.topic_ids,
+        outlook=bus,
     )
 
 
@@ -148,8 +146,7 @@ class BusWorker:
             planner=Planner(
                 rules,
                 topics=topics,
-                topic_ids=place.topic_ids,
-                count_partitions=place.count_partitions,
+                outlook=place.outlook,
                 stopping=lambda: self.stopping,
                 clock=place.clock,
                 pause=place.pause,

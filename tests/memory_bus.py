@@ -104,6 +104,16 @@ class MemoryBus:
         self.topic_ids[topic] = uuid.uuid4().hex
         return topic
 
+    def ids(self) -> Mapping[str, str]:
+        """What tells a topic from another of the same name."""
+        return self.topic_ids
+
+    def log_end(self, partition: tuple[str, int]) -> int:
+        """The offset after a partition's last record, whatever becomes of it."""
+        self.strike("log_end")
+        topic, number = partition
+        return self.topics[topic][number].end
+
     def count_partitions(self, topic: str) -> int:
         """How many a topic has."""
         self.strike("count_partitions")

@@ -90,6 +90,14 @@ class Topics:
             for partition in self._partitions(topic)
         }
 
+    def ids(self) -> Mapping[str, str]:
+        """What tells a topic from another of the same name: not asked for here."""
+        return {}
+
+    def log_end(self, partition: tuple[str, int]) -> int:
+        """The offset after a partition's last record, whatever becomes of it."""
+        return self.ends(partition[0])[partition[1]][1]
+
     def count_partitions(self, topic: str) -> int:
         """How many a topic has."""
         return len(self._partitions(topic))

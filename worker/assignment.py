@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaTopicPartition
@@ -37,30 +37,40 @@ class ReadRules:
     lookback_offsets: int
 
 
-class Planner:
-    """Plans for assigned partitions; remembers how many partitions the topics had and which topics they were.
+class Outlook(Protocol):
+    """The topics as a client beside the group's consumer sees them.
 
-    `topic_ids` asks for the ids that tell a topic from a later one of the same name; `{}` where they cannot be read.
-    `count_partitions` asks how many partitions a topic has, or raises KafkaException. It is a client of its own that
-    asks: plans are made in the consumer's rebalance callback, where its own `list_topics` would let it abort the
-    process at its next callback (confluent-kafka 2.16 forgets there that a poll is under way).
+    Plans are made in the consumer's rebalance callback. Its own `list_topics` would let it abort the process at its
+    next callback (confluent-kafka 2.16 forgets there that a poll is under way), and its own idea of a log's end is
+    where the oldest open transaction begins.
     """
+
+    def ids(self) -> Mapping[str, str]:
+        """What tells a topic from a later one of the same name; empty where it cannot be read."""
+
+    def count_partitions(self, topic: str) -> int:
+        """How many there are now. Raises KafkaException."""
+
+    def log_end(self, partition: TopicPartition) -> int:
+        """The offset after the last record, those of open transactions included. Raises KafkaException."""
+
+
+class Planner:
+    """Plans for assigned partitions; remembers how many partitions the topics had and which topics they were."""
 
     def __init__(
         self,
         rules: ReadRules,
         *,
         topics: Sequence[str],
-        topic_ids: Callable[[], Mapping[str, str]],
-        count_partitions: Callable[[str], int],
+        outlook: Outlook,
         stopping: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._rules = rules
         self._topics = list(topics)
-        self._read_topic_ids = topic_ids
-        self._count_partitions = count_partitions
+        self._outlook = outlook
         self._topic_ids: Mapping[str, str] = {}
         self._counts: dict[str, int] = {}
         self._stopping = stopping
@@ -93,9 +103,9 @@ class Planner:
         """
         if not partitions:
             return {}
-        self._topic_ids = self._read_topic_ids()
+        self._topic_ids = self._outlook.ids()
         for topic in self._topics:
-            self._counts[topic] = self._patiently(partial(self._count_partitions, topic))
+            self._counts[topic] = self._patiently(partial(self._outlook.count_partitions, topic))
         committed = self._committed(consumer, partitions)
         return {partition: self._plan(consumer, partition, committed.get(partition)) for partition in partitions}
 
@@ -106,14 +116,17 @@ class Planner:
             start = self._first_offset(consumer, partition, log_start=log_start, log_end=log_end)
             return first_start(start, log_start=log_start, lookback_offsets=rules.lookback_offsets)
         plan = resume(committed, log_start=log_start, spec=rules.spec, lookback_offsets=rules.lookback_offsets)
-        if committed.offset > log_end:
+        if committed.offset > log_end and committed.offset > (end := self._log_end(partition)):
             raise GapError(
-                f"The group committed offset {committed.offset} of {_name(partition)}, which ends at {log_end}: the "
+                f"The group committed offset {committed.offset} of {_name(partition)}, which ends at {end}: the "
                 "log was cut or the topic made anew; reset the group's offsets to where scoring is to go on."
             )
         if plan.gap:
             self._judge_gap(partition, plan)
         return plan
+
+    def _log_end(self, partition: TopicPartition) -> int:
+        return self._patiently(lambda: self._outlook.log_end(partition))
 
     def _judge_gap(self, partition: TopicPartition, plan: Plan) -> None:
         told = f"{plan.gap} records of {_name(partition)} were deleted before they were scored"

@@ -3,6 +3,7 @@
 And what the brokers last complained of, for the sentence that ends a failed start.
 """
 
+import logging
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
@@ -13,7 +14,10 @@ from schemas.settings import RECORD_OVERHEAD_BYTES, Settings
 from worker.errors import ConfigError
 
 Property: TypeAlias = str | int | float | bool
-Properties: TypeAlias = dict[str, Property | Callable[..., None]]
+Properties: TypeAlias = dict[str, Property | Callable[..., None] | logging.Logger]
+
+_OWN_TIME_S = 2.0
+"""What the process takes to start and to end, and what is left of a call under way."""
 
 TRANSACTION_TIMEOUT_MS = 10_000
 """How long a dead worker's open transaction may hold back its readers and its successors."""
@@ -30,6 +34,25 @@ _HINTS: Mapping[int, str] = {
     KafkaError._TRANSPORT: "check that kafka.bootstrap_servers names running brokers",  # noqa: SLF001
 }
 _MORE_TELLING = (KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError._RESOLVE)  # noqa: SLF001
+
+
+def _library_log() -> logging.Logger:
+    """Where the library's own lines go: to the worker's log, but for what our sentences tell better.
+
+    Even at `log_level` 0 it has one for each fatal error, also for those that are recovered from.
+    """
+    log = logging.getLogger("librdkafka")
+    log.addFilter(_is_not_fatal)
+    return log
+
+
+def _is_not_fatal(record: logging.LogRecord) -> bool:
+    return record.levelno < logging.CRITICAL
+
+
+def patience_s(start_timeout_s: float) -> float:
+    """How long to ask silent brokers, so that a command that finds none has ended after `kafka.start_timeout_s`."""
+    return max(start_timeout_s - _OWN_TIME_S, start_timeout_s / 2)
 
 
 class BrokerComplaint:
@@ -67,8 +90,9 @@ def common_properties(settings: Settings, complaint: BrokerComplaint) -> Propert
         "bootstrap.servers": settings.kafka.bootstrap_servers,
         "client.id": "anomaly-worker",
         "error_cb": complaint,
-        # Reconnects are told by our own sentences; librdkafka would print lines of its own to standard error.
+        # Reconnects and fatal errors are told by our own sentences; librdkafka would print lines of its own.
         "log_level": 0,
+        "logger": _library_log(),
         **settings.kafka.properties,
     }
 

@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 from schemas.settings import Settings
 from worker.batch import Headers, Records, TopicPartition
 from worker.errors import BrokerError
-from worker.kafka_clients import BrokerComplaint, client, common_properties, consumer_properties
+from worker.kafka_clients import BrokerComplaint, client, common_properties, consumer_properties, patience_s
 from worker.log_slice import Slice
 
 if TYPE_CHECKING:
@@ -60,10 +60,10 @@ class KafkaLog:
 
     def partition_counts(self) -> dict[str, int]:
         """Partitions of each topic that may be seen. Raises BrokerError where no broker answers in time."""
-        deadline = time.monotonic() + self._start_timeout_s
+        deadline = time.monotonic() + patience_s(self._start_timeout_s)
         while True:
             try:
-                metadata = self.admin.list_topics(timeout=min(2.0, self._start_timeout_s))
+                metadata = self.admin.list_topics(timeout=min(2.0, max(0.1, deadline - time.monotonic())))
             except KafkaException as error:
                 self.admin.poll(0)  # lets the client say what was wrong
                 if time.monotonic() < deadline:

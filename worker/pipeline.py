@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -121,13 +122,20 @@ class Pipeline:
     def run(self) -> None:
         """Join, work until told to stop, end cleanly. Raises WorkerError where it cannot go on."""
         try:
-            self._begin()
-            while not self._stopping():
-                self._turn_or_recover()
+            self._work()
             self._end()
         finally:
             self._health.turned(ready=False)
             self._inference.shutdown(wait=False, cancel_futures=True)
+
+    def _work(self) -> None:
+        try:
+            self._begin()
+            while not self._stopping():
+                self._turn_or_recover()
+        except Exception:
+            self._abandon()
+            raise
 
     def _begin(self) -> None:
         """The producer first: only then are offsets that an earlier life left pending settled (R2)."""
@@ -314,9 +322,8 @@ class Pipeline:
 
     # ---- rebalances (called inside Source.poll) ----------------------------------------------------------------------
 
-    def partitions_revoked(self, places: Sequence[int]) -> None:
+    def partitions_revoked(self, _places: Sequence[int]) -> None:
         """Everything in flight is published and committed before the partitions are given away."""
-        log.info("%d partitions revoked", len(places))
         try:
             self._publish_scored(all_of_them=True)
             if self._published:
@@ -327,7 +334,7 @@ class Pipeline:
 
     def partitions_lost(self, places: Sequence[int]) -> None:
         """The group went on without us: what is in flight would be fenced."""
-        log.warning("%d partitions lost: the group did not hear from this worker in time", len(places))
+        log.warning("the group did not hear from this worker in time and took %d of its partitions", len(places))
         self._drop()
         self._sink.discard()
         raise TransactionAbortedError("the group went on without this worker")
@@ -338,12 +345,6 @@ class Pipeline:
         if not warm:
             self._rooms.windows.forget(place)
         self._rooms.windows.mark_missing(place, before=plan.missing_before)
-        log.info(
-            "partition taken up: from offset %d on, %d offsets to refill%s",
-            plan.committed,
-            0 if warm else plan.committed - plan.position,
-            ", windows still warm" if warm else "",
-        )
 
     def partition_cold(self, place: int) -> None:
         """Its windows are not worth holding any longer."""
@@ -382,6 +383,19 @@ class Pipeline:
         finally:
             self._source.close()
             self._sink.close(_ENDING_TIMEOUT_S)
+
+    def _abandon(self) -> None:
+        """Let go at once of what nobody will finish: others need not wait until brokers miss this worker."""
+        self._drop()
+        self._let_go(partial(self._sink.close, _ENDING_TIMEOUT_S))
+        self._let_go(self._source.close)
+
+    @staticmethod
+    def _let_go(close: Callable[[], None]) -> None:
+        try:
+            close()
+        except Exception as failure:  # noqa: BLE001 - what ended the worker is the thing to tell
+            log.warning("the brokers could not be told of the end: %s", failure)
 
     def _commit_the_rest(self) -> None:
         self._publish_scored(all_of_them=True)

@@ -27,6 +27,11 @@ log = logging.getLogger(__name__)
 _MILLISECONDS = itemgetter(1)
 """Of a message's timestamp, which is its kind and its time."""
 
+_FATAL_REMEDIES = {
+    "instance": "; give each worker its own kafka.group_instance_id",
+    "assignor": "; leave group.remote.assignor out, or name one that the brokers have",
+}
+
 _SEEK_PATIENCE_S = 5.0
 _SEEK_PAUSE_S = 0.02
 
@@ -161,8 +166,8 @@ class Source:
         """Stay a member without reading; whatever this reads is read again after `take_up_again`."""
         for message in self._consumer.consume(1000, 0.1):
             error = message.error()
-            if error is not None and error.fatal():
-                raise BrokerError(f"The Kafka consumer failed for good: {error.str()}.")
+            if error is not None:
+                _raise_if_fatal(error)
         self._raise_failure()
 
     def _raise_failure(self) -> None:
@@ -214,9 +219,8 @@ class Source:
             raise BrokerError(f"There is no right to read as group {self._group_id!r}: grant Read on the group.")
         elif error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
             raise BrokerError(f"There is no right to read topic {event.topic()!r}: grant Read on the topic.")
-        elif error.fatal():
-            raise BrokerError(f"The Kafka consumer failed for good: {error.str()}.")
         else:
+            _raise_if_fatal(error)
             log.warning("the consumer reported: %s (it goes on by itself)", error.str())
 
     def _records(self, messages: list[Message]) -> Records:
@@ -459,6 +463,12 @@ class Source:
             np=plan.np,
         )
         self._listen.partition_assigned(place, plan, warm=warm)
+        log.info(
+            "%s taken up: from offset %d on, %s",
+            _named([self._partitions[place]]),
+            plan.committed,
+            "windows still warm" if warm else f"{plan.committed - position} offsets to refill",
+        )
 
     def _fits(self, place: int, plan: Plan) -> bool:
         warm = self._warm.pop(place, None)
@@ -471,6 +481,8 @@ class Source:
     def _give_away(self, partitions: list[KafkaTopicPartition], tell: Callable[[Sequence[int]], None]) -> None:
         known = (self._places.get(TopicPartition(p.topic, p.partition)) for p in partitions)
         places = [place for place in known if place in self._owned]
+        if places:
+            log.info("%s given away", _named([self._partitions[place] for place in places]))
         try:
             tell(places)
         finally:
@@ -516,6 +528,17 @@ class Source:
         if self._listener is None:
             raise RuntimeError("no rebalance can come before subscribe")
         return self._listener
+
+
+def _named(partitions: Sequence[TopicPartition]) -> str:
+    return ", ".join(f"{partition.topic}-{partition.partition}" for partition in partitions)
+
+
+def _raise_if_fatal(error: KafkaError) -> None:
+    """Among records a fatal error comes with a code that says so, not with the mark that exceptions carry."""
+    if error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001 - the client's public name of a local error
+        remedy = next((remedy for word, remedy in _FATAL_REMEDIES.items() if word in error.str().lower()), "")
+        raise BrokerError(f"The Kafka consumer failed for good: {error.str()}{remedy}.")
 
 
 def ends_of(records: Records) -> dict[int, int]:

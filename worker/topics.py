@@ -5,11 +5,13 @@ from collections.abc import Callable, Mapping
 from typing import cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection
+from confluent_kafka import TopicPartition as KafkaTopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType, TopicMetadata  # type: ignore[attr-defined]  # public
 
 from schemas.settings import Settings
+from worker.batch import TopicPartition
 from worker.errors import BrokerError
-from worker.kafka_clients import BrokerComplaint, client, common_properties
+from worker.kafka_clients import BrokerComplaint, Properties, client, common_properties, patience_s
 
 _CALL_TIMEOUT_S = 2.0
 _PAUSE_S = 0.2
@@ -24,17 +26,20 @@ class Topics:
         properties = common_properties(settings, complaint)
         self._admin: AdminClient = client(AdminClient, properties)
         # A consumer asks for a topic without making it; the other clients may make it.
-        self._reader: Consumer = client(Consumer, {**properties, "group.id": self._kafka.group_id})
+        # To it a partition ends where the log ends: the workers' own consumers see no further than open transactions.
+        told: Properties = {"group.id": self._kafka.group_id, "isolation.level": "read_uncommitted"}
+        self._reader: Consumer = client(Consumer, {**properties, **told})
 
     def wait_for(self, *, stopping: Callable[[], bool]) -> int | None:
         """The output topic's partition count, once brokers answer and every topic is there and ours to use.
 
         None where it was told to stop meanwhile. Raises BrokerError after `kafka.start_timeout_s`.
         """
-        deadline = time.monotonic() + self._kafka.start_timeout_s
+        deadline = time.monotonic() + patience_s(self._kafka.start_timeout_s)
         while not stopping():
+            left_s = deadline - time.monotonic()
             try:
-                counts = {topic: self._partition_count(topic) for topic in self._named()}
+                counts = {topic: self._partition_count(topic, min(_CALL_TIMEOUT_S, left_s)) for topic in self._named()}
             except BrokerError:
                 if time.monotonic() > deadline:
                     raise
@@ -56,13 +61,18 @@ class Topics:
 
     def count_partitions(self, topic: str) -> int:
         """How many there are now. Raises KafkaException."""
-        told = self._described(topic)
+        told = self._described(topic, _CALL_TIMEOUT_S)
         if told.error is not None:
             raise KafkaException(told.error)
         return len(told.partitions)
 
-    def _described(self, topic: str) -> TopicMetadata:
-        return cast("TopicMetadata", self._reader.list_topics(topic, timeout=_CALL_TIMEOUT_S).topics[topic])
+    def log_end(self, partition: TopicPartition) -> int:
+        """The offset after the last record, those of open transactions included. Raises KafkaException."""
+        asked = KafkaTopicPartition(*partition)
+        return int(self._reader.get_watermark_offsets(asked, timeout=_CALL_TIMEOUT_S)[1])
+
+    def _described(self, topic: str, timeout_s: float) -> TopicMetadata:
+        return cast("TopicMetadata", self._reader.list_topics(topic, timeout=max(timeout_s, 0.1)).topics[topic])
 
     def _named(self) -> dict[str, str]:
         kafka = self._kafka
@@ -72,10 +82,10 @@ class Topics:
             kafka.dead_letter_topic: "kafka.dead_letter_topic",
         }
 
-    def _partition_count(self, topic: str) -> int:
+    def _partition_count(self, topic: str, timeout_s: float) -> int:
         setting = self._named()[topic]
         try:
-            told = self._described(topic)
+            told = self._described(topic, timeout_s)
         except KafkaException as error:
             self._reader.poll(0)  # lets the client say what was wrong
             raise BrokerError(

@@ -23,7 +23,6 @@ class Bus(Protocol):
     def write(self, records: Iterable[LogRecord]) -> list[LogRecord]: ...
     def read(self, *topics: str) -> list[LogRecord]: ...
     def delete_before(self, topic: str, partition: int, offset: int) -> None: ...
-    def count_partitions(self, topic: str) -> int: ...
     def consumer(self, **properties: object) -> Consumer: ...
     def producer(self, **properties: object) -> Producer: ...
     def admin(self) -> AdminClient: ...
@@ -53,7 +52,6 @@ class InMemory:
         self.group = "group"
         self.create, self.write, self.read = self.bus.create, self.bus.write, self.bus.read
         self.delete_before, self.admin, self.now_s = self.bus.delete_before, self.bus.admin, self.bus.clock
-        self.count_partitions = self.bus.count_partitions
 
     def consumer(self, **properties: object) -> Consumer:
         return self.bus.consumer({"group.id": self.group, **CONSUMER, **properties})
@@ -69,22 +67,22 @@ class OnKafka:
     """Real Kafka."""
 
     def __init__(self, topics: Topics) -> None:
-        self._topics = topics
+        self.topics = topics
         self._clients: list[Consumer] = []
         self.group = f"group-{uuid.uuid4().hex[:10]}"
         self.create, self.write, self.read = topics.create, topics.write, topics.read
-        self.delete_before, self.count_partitions = topics.delete_before, topics.count_partitions
+        self.delete_before = topics.delete_before
 
     def consumer(self, **properties: object) -> Consumer:
-        servers = {"bootstrap.servers": self._topics.bootstrap, "group.id": self.group}
+        servers = {"bootstrap.servers": self.topics.bootstrap, "group.id": self.group}
         self._clients.append(Consumer({**servers, **CONSUMER, **properties}))
         return self._clients[-1]
 
     def producer(self, **properties: object) -> Producer:
-        return Producer({"bootstrap.servers": self._topics.bootstrap, **PRODUCER, **properties})
+        return Producer({"bootstrap.servers": self.topics.bootstrap, **PRODUCER, **properties})
 
     def admin(self) -> AdminClient:
-        return self._topics.admin
+        return self.topics.admin
 
     def now_s(self) -> float:
         return time.monotonic()

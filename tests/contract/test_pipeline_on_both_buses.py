@@ -70,7 +70,7 @@ class Site:
             make_producer=self._producer,
             clock=time.monotonic,
             pause=time.sleep,
-            count_partitions=self.bus.count_partitions,
+            outlook=self.bus.topics,
         )
 
     def _producer(self, transactional_id: str | None) -> Producer:

@@ -45,8 +45,7 @@ class Cluster:
         return Planner(
             rules,
             topics=["events"],
-            topic_ids=lambda: self.bus.topic_ids,
-            count_partitions=self.bus.count_partitions,
+            outlook=self.bus,
             stopping=lambda: self.stopping,
             clock=self.bus.clock,
             pause=self._pause,
@@ -162,6 +161,17 @@ def test_a_committed_offset_beyond_the_end_is_refused(cluster: Cluster) -> None:
     cluster.commit(99, np=1)
     with pytest.raises(GapError, match="99 of events-0, which ends at 10"):
         cluster.plan(continue_on_gap=True)
+
+
+def test_a_committed_offset_behind_an_open_transaction_is_where_reading_goes_on(cluster: Cluster) -> None:
+    producer = cluster.bus.producer({"transactional.id": "somebody", "transaction.timeout.ms": 10_000})
+    producer.init_transactions()
+    producer.begin_transaction()
+    for _ in range(5):
+        producer.produce("events", b"{}", b"k", 0)
+    cluster.commit(15, np=1)
+    assert cluster.consumer.get_watermark_offsets(KafkaTopicPartition("events", 0))[1] == 10
+    assert cluster.plan().committed == 15
 
 
 # ---- patience

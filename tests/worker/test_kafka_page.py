@@ -17,7 +17,8 @@ from worker.kafka_clients import (
 
 PAGE = (Path(__file__).parents[2] / "docs" / "kafka.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\| `([a-z._]+)` \| `([^`]+)` \| \S", re.MULTILINE)
-FROM_SETTINGS = {"bootstrap.servers", "group.id", "transactional.id", "error_cb"}
+FROM_SETTINGS = {"bootstrap.servers", "group.id", "transactional.id"}
+NO_VALUES = {"error_cb", "logger"}  # parts of the worker, not properties of librdkafka
 
 
 def told(title: str) -> dict[str, str]:
@@ -26,7 +27,9 @@ def told(title: str) -> dict[str, str]:
 
 
 def given(properties: Properties, *, beyond: Properties | None = None) -> dict[str, str]:
-    own = {name: value for name, value in properties.items() if name not in {*FROM_SETTINGS, *(beyond or {})}}
+    own = {
+        name: value for name, value in properties.items() if name not in {*FROM_SETTINGS, *NO_VALUES, *(beyond or {})}
+    }
     return {name: value if isinstance(value, str) else json.dumps(value) for name, value in own.items()}
 
 

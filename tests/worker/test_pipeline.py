@@ -16,7 +16,7 @@ from tests.log_record import LogRecord
 from tests.memory_bus import MemoryBus, kafka_error
 from tests.oracle import Case, Rebuilt, Report, verify
 from worker.detector import Detector
-from worker.errors import FencedError, GapError
+from worker.errors import BrokerError, FencedError, GapError
 from worker.model_store import Artifact, load_artifact
 
 GROUP = "machines"
@@ -509,6 +509,24 @@ def test_at_least_once_repeats_with_the_same_content_and_loses_nothing(model: Mo
     site.work(worker)
     report = site.right()
     assert (report.scored, report.dead) == (11, 1)
+
+
+def test_a_worker_that_fails_leaves_the_group_and_nothing_open(site: Site) -> None:
+    worker = BusWorker(
+        in_memory(site.bus, GROUP), site.settings, site.model.artifact, site.model.detector, output_partitions=1
+    )
+    site.write(9)
+
+    def fail() -> None:
+        assert worker.pipeline._published
+        raise BrokerError("The Kafka consumer failed for good.")
+
+    site.bus.fail_next("consume", *[lambda: None] * 5, fail)
+    with pytest.raises(BrokerError, match="for good"):
+        worker.pipeline.run()
+    assert (site.bus.groups[GROUP].members, site.out()) == ([], 0)
+    site.work(site.worker("another"))  # at once: no time passes on this bus
+    assert site.right().scored == 9
 
 
 def test_a_worker_runs_until_it_is_told_to_stop(site: Site, tmp_path: Path) -> None:

@@ -189,8 +189,10 @@ def messages(*offsets: int, partition: int = 0) -> list[Message]:
     return [message(offset, partition=partition) for offset in offsets]
 
 
-def event(code: int, *, offset: int = -1, partition: int = 0, fatal: bool = False) -> Message:
-    return Message(topic="events", partition=partition, offset=offset, error=kafka_error(code, fatal=fatal))
+def event(code: int, *, offset: int = -1, partition: int = 0, text: str = "") -> Message:
+    """As the client hands it out: also a fatal error's mark is not set, only its code tells."""
+    error = KafkaError(code, text) if text else kafka_error(code)
+    return Message(topic="events", partition=partition, offset=offset, error=error)
 
 
 def end(offset: int, *, partition: int = 0) -> Message:
@@ -305,10 +307,22 @@ def test_a_missing_right_ends_the_worker(bench: Bench, code: int, sentence: str)
 
 def test_a_fatal_error_ends_the_worker(bench: Bench) -> None:
     with pytest.raises(BrokerError, match="failed for good"):
-        bench.poll(messages=[event(KafkaError._FATAL, fatal=True)])
-    bench.consumer.script(messages=[event(KafkaError._FATAL, fatal=True)])
+        bench.poll(messages=[event(KafkaError._FATAL)])
+    bench.consumer.script(messages=[event(KafkaError._FATAL)])
     with pytest.raises(BrokerError, match="failed for good"):
         bench.source.keep_alive()
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("Fatal error: Broker: Static consumer fenced by other consumer with same group.instance.id", "its own kafka."),
+        ("Fatal error: Broker: Unsupported remote assignor", "leave group.remote.assignor out"),
+    ],
+)
+def test_a_fatal_error_comes_with_its_remedy(bench: Bench, text: str, remedy: str) -> None:
+    with pytest.raises(BrokerError, match=remedy):
+        bench.poll(messages=[event(KafkaError._FATAL, text=text)])
 
 
 def test_an_error_that_passes_is_no_reason_to_stop(bench: Bench) -> None:
