@@ -23,11 +23,6 @@ class Plan:
     np: int | None = None
     """How many partitions the topic had when the group began, as it was recorded: it is handed on, never raised."""
 
-    @property
-    def refills(self) -> bool:
-        """Whether records below the committed offset are to be read again."""
-        return self.position < self.committed
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Committed:

@@ -120,7 +120,7 @@ class SecondLook:
             event: _Json = self._parser.decode(value.decode())
             msgspec.json.encode(event)  # fails on half a surrogate pair: that is no text in UTF-8
         except json.JSONDecodeError as error:
-            _refuse("undecodable", f"The value is not JSON: {error.msg} at character {error.pos}.")
+            _refuse("undecodable", f"The value is not JSON: {_fault(error)} at character {error.pos}.")
         except UnicodeDecodeError as error:
             _refuse("undecodable", f"The value is not UTF-8: {error.reason} at byte {error.start}.")
         except UnicodeEncodeError:
@@ -173,6 +173,11 @@ class SecondLook:
             return None
         found = {spelled(path): _last(event, path) for path in self._form.passthrough}
         return msgspec.json.encode({name: _rendered(value) for name, value in found.items() if value is not _ABSENT})
+
+
+def _fault(error: json.JSONDecodeError) -> str:
+    """What is wrong, without the words and marks that lead on to a place or to a part of the value."""
+    return error.msg.removesuffix(" at").rstrip(": ")
 
 
 def _members(pairs: list[tuple[str, _Json]]) -> _Object:
