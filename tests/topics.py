@@ -54,6 +54,14 @@ class Topics:
 
     def write_in_transaction(self, records: Iterable[LogRecord], *, commit: bool) -> None:
         """Write these in one transaction of its own, and end it as told."""
+        producer = self.begin_transaction(records)
+        if commit:
+            producer.commit_transaction(ANSWER_TIMEOUT_S)
+        else:
+            producer.abort_transaction(ANSWER_TIMEOUT_S)
+
+    def begin_transaction(self, records: Iterable[LogRecord]) -> Producer:
+        """Write these in a transaction of its own, and leave it open."""
         producer = Producer(
             {"bootstrap.servers": self.bootstrap, "transactional.id": f"writer-{uuid.uuid4().hex}", "log_level": 0}
         )
@@ -62,10 +70,7 @@ class Topics:
         for record in records:
             produce(producer, record)
         producer.flush(ANSWER_TIMEOUT_S)
-        if commit:
-            producer.commit_transaction(ANSWER_TIMEOUT_S)
-        else:
-            producer.abort_transaction(ANSWER_TIMEOUT_S)
+        return producer
 
     def write(self, records: Iterable[LogRecord]) -> list[LogRecord]:
         """Write these where `partition` says (-1: by key); the same records with the offsets that they got."""

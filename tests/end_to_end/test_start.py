@@ -68,6 +68,23 @@ def test_an_operators_reset_scores_again_with_the_same_windows(narrow: Job) -> N
     assert report.scored + report.dead == 100
 
 
+def test_a_reset_behind_an_open_transaction_waits_for_its_end(narrow: Job) -> None:
+    topic, stream = narrow.inputs[0], events(bad_share=0.0)
+    narrow.write(list(islice(stream, 50)))
+    somebody = narrow.topics.begin_transaction([event.to(topic, 0) for event in islice(stream, 20)])
+    end = narrow.topics.log_end((topic, 0))
+    narrow.topics.commit(narrow.group, [TopicPartition(topic, 0, end)])
+    worker = narrow.start()
+    worker.wait_until(lambda: "taken up" in worker.log, "the partition is taken up", 20)
+    assert worker.page("/readyz")[0] == 503
+    somebody.commit_transaction(10)
+    worker.wait_until_ready()
+    narrow.write(list(islice(stream, 30)))
+    narrow.wait_until_done()
+    worker.stop()
+    assert narrow.verify(first={(topic, 0): end}).scored == 30
+
+
 def with_a_gap(job: Job) -> list[LogRecord]:
     """A job that has scored 50 records; of the next 50, 30 were deleted before anybody read them. What is left."""
     stream = events(bad_share=0.0)
