@@ -40,7 +40,7 @@ def given_by(environ: Mapping[str, str]) -> dict[tuple[str, ...], Given]:
     meant = sorted(name for name in environ if name.startswith(PREFIX))
     unknown = [name for name in meant if name not in schemas and "__" in name.removeprefix(PREFIX)]
     if unknown:
-        raise ConfigError("\n".join(_unknown(name, list(schemas)) for name in unknown))
+        raise ConfigError("\n".join(_unknown(name) for name in unknown))
     given: dict[tuple[str, ...], Given] = {}
     for name in meant:  # sorted: a section comes before its settings, which go before it
         if name in schemas:
@@ -80,7 +80,16 @@ def _not_json(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
 
 
-def _unknown(name: str, known: list[str]) -> str:
-    similar = difflib.get_close_matches(name, known, n=1)
-    remedy = f"did you mean {similar[0]}?" if similar else "`anomaly-worker settings` lists those that there are."
+def _unknown(name: str) -> str:
+    meant = _meant(name.removeprefix(PREFIX).lower())
+    remedy = f"did you mean {meant}?" if meant else "docs/settings.md lists those that there are."
     return f"The environment variable {name} is no setting: {remedy}"
+
+
+def _meant(name: str) -> str | None:
+    """The most similar name of the same section, so that what they all begin with makes none similar; else of all."""
+    section, _, key = name.partition("__")
+    keys = {place[1]: place for place in known_settings() if len(place) == 2 and place[0] == section}
+    places = keys or {"__".join(place): place for place in known_settings()}
+    similar = difflib.get_close_matches(key if keys else name, places, n=1)
+    return variable(places[similar[0]]) if similar else None

@@ -105,6 +105,28 @@ def test_a_variable_that_is_no_setting_is_refused_with_the_nearest_name(complain
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("ANOMALY_WORKER_KAFAK__GROUP_ID", "ANOMALY_WORKER_KAFKA__GROUP_ID"),
+        ("ANOMALY_WORKER_Kafka__Group_Id", "ANOMALY_WORKER_KAFKA__GROUP_ID"),
+        ("ANOMALY_WORKER_BATCH__MAX_EVENT", "ANOMALY_WORKER_BATCH__MAX_EVENTS"),
+        ("ANOMALY_WORKER_LOOKBACK__OFFSETS", "ANOMALY_WORKER_LOOKBACK_OFFSETS"),
+    ],
+)
+def test_what_a_variable_begins_with_is_also_misspelt(complaint: Callable[..., str], name: str, meant: str) -> None:
+    assert complaint(**{name: "x"}) == f"The environment variable {name} is no setting: did you mean {meant}?"
+
+
+@pytest.mark.parametrize("name", ["ANOMALY_WORKER_KAFKA__NOPE", "ANOMALY_WORKER_ZZZ__QQQ"])
+def test_a_variable_that_is_like_no_setting_is_refused_without_a_guess(
+    complaint: Callable[..., str], name: str
+) -> None:
+    assert complaint(**{name: "x"}) == (
+        f"The environment variable {name} is no setting: docs/settings.md lists those that there are."
+    )
+
+
 @pytest.mark.parametrize("name", ["ANOMALY_WORKER_Kafka__Group_Id", "ANOMALY_WORKER_START__", "ANOMALY_WORKER___"])
 def test_no_name_with_two_underscores_is_overlooked(complaint: Callable[..., str], name: str) -> None:
     assert f"The environment variable {name} is no setting" in complaint(**{name: "x"})
@@ -127,16 +149,32 @@ def test_a_fault_tells_setting_place_and_remedy(complaint: Callable[..., str]) -
 
 
 def test_what_only_looks_like_json_is_refused(complaint: Callable[..., str]) -> None:
-    assert "alert.threshold must be a number" in complaint(ANOMALY_WORKER_ALERT__THRESHOLD="NaN")
+    assert "alert.threshold must be a finite number" in complaint(ANOMALY_WORKER_ALERT__THRESHOLD="NaN")
     assert "events.where must be a mapping" in complaint(ANOMALY_WORKER_EVENTS__WHERE='{"a": Infinity}')
 
 
 def test_every_fault_has_its_line(complaint: Callable[..., str]) -> None:
     assert complaint("batch: {max_events: yes}\nbacth: 1\nlog: [text]\n").splitlines() == [
+        "bacth is not a setting (worker.yaml, line 10): did you mean batch?",
         'batch.max_events must be a whole number, not "yes" (worker.yaml, line 9).',
         'log must be a mapping, such as {"a": "b"} (worker.yaml, line 11).',
-        "bacth is not a setting (worker.yaml, line 10): did you mean batch?",
     ]
+
+
+@pytest.mark.parametrize(
+    ("right", "misspelt", "said"),
+    [
+        ("group_id:", "grop_id:", "kafka.grop_id is not a setting (worker.yaml, line 4): did you mean kafka.group_id?"),
+        ("kafka:", "kafak:", "kafak is not a setting (worker.yaml, line 2): did you mean kafka?"),
+        ("start:", "strat:", "strat is not a setting (worker.yaml, line 8): did you mean start?"),
+        ("  group_id: machine-anomalies\n", "", "kafka.group_id is required: set it in the settings file or as "),
+    ],
+)
+def test_a_misspelt_name_is_told_alone_and_not_also_as_missing(
+    complaint: Callable[..., str], right: str, misspelt: str, said: str
+) -> None:
+    (line,) = complaint(text=LEAST.replace(right, misspelt)).splitlines()
+    assert line.startswith(said)
 
 
 def test_without_the_kafka_section_each_of_its_required_settings_is_told(complaint: Callable[..., str]) -> None:
@@ -177,7 +215,11 @@ def test_an_unknown_key_is_refused_with_the_nearest_name(complaint: Callable[...
         ("delivery: at-most-once", "delivery must be 'exactly-once' or 'at-least-once', not \"at-most-once\""),
         ("events: {format: avro}", "events.format avro is not built yet: use json (worker.yaml, line 9)."),
         ("events: {max_missing: 2}", "events.max_missing must be at most 1, not 2 (worker.yaml, line 9)."),
-        ("alert: {threshold: .inf}", 'alert.threshold must be a number, not ".inf" (worker.yaml, line 9).'),
+        ("alert: {threshold: .inf}", 'alert.threshold must be a finite number, not ".inf" (worker.yaml, line 9).'),
+        ("alert: {threshold: -.Inf}", "alert.threshold must be a finite number"),
+        ("alert: {threshold: 1e999}", "alert.threshold must be a finite number"),
+        ("alert: {threshold: info}", 'alert.threshold must be a number, not "info" (worker.yaml, line 9).'),
+        ("batch: {max_events: .inf}", 'batch.max_events must be a whole number, not ".inf" (worker.yaml, line 9).'),
         ("events:\n  where:\n    a: [1,\n    {}]", "events.where.a.1 must be text, a number, true, false or null"),
     ],
 )
