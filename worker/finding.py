@@ -25,3 +25,8 @@ def problem(subject: str, sentence: str, remedy: str) -> Finding:
 def advice(subject: str, sentence: str, remedy: str) -> Finding:
     """Something that could be better."""
     return Finding("advice", subject, sentence, remedy)
+
+
+def counted(count: int, one: str, several: str | None = None) -> str:
+    """A number and what it counts, as people say it: "1 partition", "1,200 partitions"."""
+    return f"{count:,} {one if count == 1 else several or f'{one}s'}"

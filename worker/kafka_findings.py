@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Iterator
 
 from schemas.settings import Settings
-from worker.finding import Finding, advice, problem
+from worker.finding import Finding, advice, counted, problem
 from worker.formats import message_max_bytes
 from worker.kafka_survey import KafkaFacts, TopicFacts
 
@@ -47,7 +47,7 @@ def _missing(settings: Settings, facts: KafkaFacts) -> Iterator[Finding]:
         if topic not in facts.topics:
             near = difflib.get_close_matches(topic, facts.topics, n=1)
             otherwise = f"did you mean {near[0]!r}? Else" if near else ""
-            create = f"create it with {max(inputs)} partitions" if inputs else "create it"
+            create = f"create it with {counted(max(inputs), 'partition')}" if inputs else "create it"
             yield problem(
                 "topics",
                 f"{setting}: there is no topic {topic!r}, or no right to see it",
@@ -106,9 +106,10 @@ def _partition_counts(settings: Settings, facts: KafkaFacts) -> Iterator[Finding
         if given is not None and output is not None and given.partitions != output.partitions:
             yield advice(
                 "topics",
-                f"{topic!r} has {given.partitions} partitions and output topic {output.name!r} has {output.partitions}:"
+                f"{topic!r} has {counted(given.partitions, 'partition')} and output topic {output.name!r} has"
+                f" {output.partitions}:"
                 " scores go where their keys hash to, not to their events' partitions",
-                f"create {output.name!r} with {given.partitions} partitions for the same order in both",
+                f"create {output.name!r} with {counted(given.partitions, 'partition')} for the same order in both",
             )
 
 
@@ -126,8 +127,10 @@ def _gaps(settings: Settings, facts: KafkaFacts) -> Iterator[Finding]:
         committed = facts.group.committed.get(log.partition)
         if committed is None or committed >= log.start:
             continue
+        count = log.start - committed
         gone = (
-            f"{log.start - committed:,} records of {log.partition.topic}-{log.partition.partition} were deleted unread"
+            f"{counted(count, 'record')} of {log.partition.topic}-{log.partition.partition}"
+            f" {'was' if count == 1 else 'were'} deleted unread"
         )
         if settings.on_gap == "fail":
             yield problem("group", f"{gone}: the worker will refuse to start", "accept the loss with on_gap: continue")

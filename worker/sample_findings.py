@@ -9,12 +9,16 @@ from dataclasses import dataclass
 
 from schemas.manifest import Manifest
 from schemas.settings import Settings
-from worker.finding import Finding, advice, problem
+from worker.finding import Finding, advice, counted, problem
 from worker.log_slice import Slice
 from worker.sample_survey import FeatureFacts, PartitionFacts, SampleFacts
 
 REFUSED_SHARE = 0.01
-"""More refused events than this are a wrong mapping rather than single bad events."""
+"""More refused events than this are no single bad events."""
+FEWEST_REFUSED = 5
+"""Nor are so few, however small the sample, unless they are most of it."""
+MOST = 0.5
+"""Where more events than this are refused, it is the settings that are wrong rather than the events."""
 MISSING_SHARE = 0.5
 OTHER_DATA_SHARE = 0.2
 """So many values beyond all but 0.2 % of the training data are another unit or another machine."""
@@ -71,7 +75,7 @@ def sample_findings(
         *_spread(settings, sample),
         *_rows(settings, manifest, sample, logs),
         *_alarms(manifest, sample),
-        *_short_sample(manifest, sample),
+        *_short_sample(manifest, sample, logs),
     ]
 
 
@@ -80,12 +84,22 @@ def _refusals(sample: SampleFacts) -> Iterator[Finding]:
     if not judged:
         yield problem("events", "events.where skips every event of the sample", "compare it with the events")
     for reason, count in sorted(sample.refused.items(), key=lambda one: -one[1]):
-        level = problem if count > REFUSED_SHARE * judged else advice
+        most = count > MOST * judged
+        many = count > REFUSED_SHARE * judged and count >= FEWEST_REFUSED
+        level = problem if most or many else advice
         yield level(
             "events",
-            f"{count:,} of {judged:,} events would be refused as {reason}, for instance: {sample.refusals[reason]}",
-            _REMEDIES.get(reason, "correct the events, or accept them as dead letters"),
+            f"{count:,} of {counted(judged, 'event')} would be refused as {reason}, for instance:"
+            f" {sample.refusals[reason]}",
+            _remedy(reason, most=most),
         )
+
+
+def _remedy(reason: str, *, most: bool) -> str:
+    """Settings that suit most of the events are not to be changed for a few."""
+    if most:
+        return _REMEDIES.get(reason, "correct the events, or accept them as dead letters")
+    return f"correct what writes these events, or accept them as dead letters{_REMEDIES_OF_FEW.get(reason, '')}"
 
 
 _REMEDIES = {
@@ -96,6 +110,11 @@ _REMEDIES = {
     "too_large": "raise events.max_bytes",
     "undecodable": "events must be JSON objects; Avro and Protobuf are not built yet",
     "empty": "if null values mean deletions here, set events.tombstone: skip",
+}
+_REMEDIES_OF_FEW = {
+    "missing_features": "; a higher events.max_missing would score them with the gaps",
+    "too_large": "; a higher events.max_bytes would let them in",
+    "empty": "; if null values mean deletions here, set events.tombstone: skip",
 }
 
 
@@ -145,8 +164,8 @@ def _spread(settings: Settings, sample: SampleFacts) -> Iterator[Finding]:
         key = settings.events.entity or "the entity"
         yield problem(
             "partitions",
-            f"{len(sample.in_several):,} entities have events in several partitions, for instance {named}:"
-            " each partition has a window of its own for them",
+            f"{counted(len(sample.in_several), 'entity has', 'entities have')} events in several partitions, for"
+            f" instance {named}: each partition has a window of its own for them",
             f"write events with {key} as the record key, or copy the topic through a repartition by it (with Kafka"
             " Streams: selectKey and repartition) and read the copy",
         )
@@ -176,20 +195,27 @@ def _alarms(manifest: Manifest, sample: SampleFacts) -> Iterator[Finding]:
     if sample.above >= max(FEWEST_ALARMS, ALARM_FACTOR * promised):
         yield problem(
             "alarms",
-            f"{sample.above:,} of {sample.scored:,} windows are above the threshold, where the model promises"
+            f"{sample.above:,} of {counted(sample.scored, 'window')} are above the threshold, where the model promises"
             f" {promised:.1f}",
             "check that features mean what they meant in training; then train anew, or raise alert.threshold",
         )
 
 
-def _short_sample(manifest: Manifest, sample: SampleFacts) -> Iterator[Finding]:
+def _short_sample(manifest: Manifest, sample: SampleFacts, logs: Sequence[Slice]) -> Iterator[Finding]:
     if sample.valid and sample.scored < min(FEWEST_WINDOWS, sample.valid):
-        wanted = sample.entities * (manifest.min_length + 2)
+        wanted = max(sample.entities * (manifest.min_length + 2), 2 * sample.records)
+        there_is_more = sum(map(len, logs)) > sample.records
         yield advice(
             "sample",
-            f"only {sample.scored:,} windows of the sample were long enough ({manifest.min_length} rows) to be judged",
-            f"use --sample {max(wanted, 2 * sample.records)}",
+            f"{_few(sample.scored)} long enough ({counted(manifest.min_length, 'row')}) to be judged",
+            f"use --sample {wanted}" if there_is_more else "run check again when the topics hold more events",
         )
+
+
+def _few(windows: int) -> str:
+    if not windows:
+        return "no window of the sample was"
+    return f"only {counted(windows, 'window')} of the sample {'was' if windows == 1 else 'were'}"
 
 
 def _matched(logs: Sequence[Slice], sample: SampleFacts) -> list[tuple[Slice, PartitionFacts]]:

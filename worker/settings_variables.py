@@ -89,7 +89,9 @@ def _unknown(name: str) -> str:
 def _meant(name: str) -> str | None:
     """The most similar name of the same section, so that what they all begin with makes none similar; else of all."""
     section, _, key = name.partition("__")
-    keys = {place[1]: place for place in known_settings() if len(place) == 2 and place[0] == section}
+    keys: dict[str, tuple[str, ...]] = {
+        place[1]: place for place in known_settings() if len(place) == 2 and place[0] == section
+    }
     places = keys or {"__".join(place): place for place in known_settings()}
     similar = difflib.get_close_matches(key if keys else name, places, n=1)
     return variable(places[similar[0]]) if similar else None

@@ -84,6 +84,15 @@ def test_other_partition_counts_are_advised_against() -> None:
     assert "with 4 partitions" in found.remedy
 
 
+def test_one_of_a_kind_is_told_as_one() -> None:
+    found = only(kafka_findings(SETTINGS, facts(topic("events", partitions=1))))
+    assert "'events' has 1 partition and output topic 'scores' has 4:" in found.sentence
+    assert "with 1 partition for" in found.remedy
+    group = GroupFacts(operations=ALL, refusal=None, committed={TopicPartition("events", 0): 99})
+    gap = facts(group=group, logs=[Slice(TopicPartition("events", 0), 100, 1000)])
+    assert "1 record of events-0 was deleted unread" in only(kafka_findings(SETTINGS, gap)).sentence
+
+
 def test_a_refused_transaction_tells_which_right_is_missing() -> None:
     found = only(kafka_findings(SETTINGS, facts(transaction_refusal="TRANSACTIONAL_ID_AUTHORIZATION_FAILED")))
     assert "TransactionalId 'machines' with a prefixed pattern" in found.remedy

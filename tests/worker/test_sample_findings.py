@@ -57,13 +57,38 @@ def test_an_empty_topic_is_told(manifest: Manifest) -> None:
     assert "are empty" in only(sample_findings(SETTINGS, manifest, sample(records=0), LOGS)).sentence
 
 
-@pytest.mark.parametrize(("count", "level"), [(2, "advice"), (500, "problem")])
-def test_refused_events_are_told_with_their_reason_and_a_remedy(manifest: Manifest, count: int, level: str) -> None:
-    about = {"refused": {"no_entity": count}, "refusals": {"no_entity": "key is null"}}
-    found = only(sample_findings(SETTINGS, manifest, sample(**about), LOGS))
+def refused(manifest: Manifest, reason: str, count: int, *, of: int = 2000) -> Finding:
+    about = {"records": of, "valid": of - count, "scored": of - count, "above": 0}
+    refusal = {"refused": {reason: count}, "refusals": {reason: "key is null"}}
+    return only(sample_findings(SETTINGS, manifest, sample(**about, **refusal), LOGS))
+
+
+@pytest.mark.parametrize(("count", "level"), [(2, "advice"), (500, "problem"), (1500, "problem")])
+def test_refused_events_are_told_with_how_many_of_how_many_and_why(manifest: Manifest, count: int, level: str) -> None:
+    found = refused(manifest, "no_entity", count)
     assert found.level == level
-    assert "as no_entity, for instance: key is null" in found.sentence
-    assert "events.entity" in found.remedy
+    assert f"{count:,} of 2,000 events would be refused as no_entity, for instance: key is null" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("count", "of", "level"), [(1, 35, "advice"), (4, 35, "advice"), (5, 35, "problem"), (2, 3, "problem")]
+)
+def test_few_refused_events_of_a_small_sample_are_no_problem_unless_they_are_most(
+    manifest: Manifest, count: int, of: int, level: str
+) -> None:
+    assert refused(manifest, "no_entity", count, of=of).level == level
+
+
+def test_settings_are_to_be_changed_where_most_events_are_refused(manifest: Manifest) -> None:
+    assert "set events.entity to the path" in refused(manifest, "no_entity", 1500).remedy
+    assert refused(manifest, "too_large", 1500).remedy == "raise events.max_bytes"
+
+
+@pytest.mark.parametrize("count", [2, 500])
+def test_settings_that_suit_the_other_events_are_not_to_be_changed_for_a_few(manifest: Manifest, count: int) -> None:
+    kept = "correct what writes these events, or accept them as dead letters"
+    assert refused(manifest, "wrong_type", count).remedy == kept
+    assert refused(manifest, "too_large", count).remedy == f"{kept}; a higher events.max_bytes would let them in"
 
 
 def test_where_that_skips_everything_is_told(manifest: Manifest) -> None:
@@ -117,6 +142,18 @@ def test_ten_times_the_promised_alarms_are_told(manifest: Manifest) -> None:
 def test_too_few_long_windows_ask_for_a_larger_sample(manifest: Manifest) -> None:
     found = only(sample_findings(SETTINGS, manifest, sample(scored=3, above=0), LOGS))
     assert (found.level, found.remedy) == ("advice", "use --sample 4000")
+    assert found.sentence == "only 3 windows of the sample were long enough (1 row) to be judged"
+
+
+def test_a_larger_sample_is_not_asked_for_where_there_is_no_more(manifest: Manifest) -> None:
+    short = sample(records=35, valid=35, scored=0, above=0)
+    found = only(sample_findings(SETTINGS, manifest, short, [Slice(PLACE, 0, 35)]))
+    assert found.sentence == "no window of the sample was long enough (1 row) to be judged"
+    assert found.remedy == "run check again when the topics hold more events"
+    assert (
+        "only 1 window of the sample was"
+        in only(sample_findings(SETTINGS, manifest, replace(short, scored=1), [Slice(PLACE, 0, 35)])).sentence
+    )
 
 
 def test_estimates_follow_from_the_sample(manifest: Manifest) -> None:
