@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.debug:
             raise
         sentence = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        print(f"anomaly-export: an error of this program: {sentence} (--debug shows where)", file=sys.stderr)  # noqa: T201  # see above
+        print(f"anomaly-export: An error of this program: {sentence} (--debug shows where).", file=sys.stderr)  # noqa: T201  # see above
         return int(ExitCode.FAILED)
     return int(ExitCode.DONE)
 
@@ -213,7 +213,7 @@ def _trainer() -> "Callable[[TrainingConfig, TerminalWatch], TrainingReport]":
     try:
         from export.training import train  # noqa: PLC0415  # brings torch, which takes seconds
     except ModuleNotFoundError as error:
-        raise ExportError(f"training needs {error.name}: pip install 'anomaly-worker[export,cpu]'.") from error
+        raise ExportError(f"Training needs {error.name}: pip install 'anomaly-worker[export,cpu]'.") from error
     return train
 
 

@@ -64,9 +64,11 @@ def train(config: TrainingConfig, watch: Watch, *, families: Mapping[str, Family
         ExportError: see the classes in export.errors; no file was written.
     """
     if config.detector not in families:
-        raise UsageError(f"--detector {config.detector}: there is {', '.join(families)}.")
+        raise UsageError(f"--detector {config.detector}: there is no such family; give {' or '.join(families)}.")
     if not config.output.parent.is_dir():
-        raise UsageError(f"--output {config.output}: the folder {config.output.parent} does not exist.")
+        raise UsageError(
+            f"--output {config.output}: the folder {config.output.parent} does not exist; create it first."
+        )
     dataset = _dataset(config)
     survey, parts = _windows(dataset, config, watch)
     watch.stage("preparing torch")
@@ -113,7 +115,7 @@ def _windows(dataset: Dataset, config: TrainingConfig, watch: Watch) -> tuple[Su
         found = len(getattr(parts, name))
         if found < fewest:
             raise DataError(
-                f"too few rows: {survey.rows} of {len(survey.entities)} entities make {found} {name} windows where "
+                f"Too few rows: {survey.rows} of {len(survey.entities)} entities make {found} {name} windows where "
                 f"{fewest} are needed; give more data, or a smaller --window (now {config.window})."
             )
     return survey, parts

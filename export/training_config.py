@@ -1,7 +1,7 @@
 """What the user wants trained: options and a YAML file with the same names become one checked TrainingConfig."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -43,7 +43,7 @@ class TrainingConfig(BaseModel):
     hidden: Annotated[list[PositiveInt], BeforeValidator(_split_at_commas)] | None = None
     bottleneck: PositiveInt | None = None
     epochs: PositiveInt | None = None
-    seed: Annotated[int, Ge(0), Lt(2**32)] = 0
+    seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 0
     alarm_rate: Annotated[float, Gt(1e-9), Lt(0.5)] = 0.001
     max_windows: Annotated[int, Ge(1000)] = 200_000
     threads: PositiveInt = 1
@@ -53,11 +53,16 @@ class TrainingConfig(BaseModel):
         names = [*(self.features or []), *filter(None, (self.entity, self.timestamp))]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
-            raise ValueError(f"column {repeated[0]!r} is named twice among entity, timestamp and features")
+            raise ValueError(
+                f"The column {repeated[0]!r} is named twice among --entity, --timestamp and --features: name it once"
+            )
         if self.min_length is not None and self.min_length > self.window:
-            raise ValueError(f"min-length {self.min_length} is more than the window's {self.window} rows")
+            raise ValueError(
+                f"--min-length {self.min_length} is more than the window's {self.window} rows:"
+                " lower it, or raise --window"
+            )
         if self.output.suffix != ".onnx":
-            raise ValueError(f"output {str(self.output)!r} must end in .onnx")
+            raise ValueError(f"--output {self.output}: its name must end in .onnx")
         return self
 
     @property
@@ -75,24 +80,40 @@ def load_config(path: Path | None, options: Mapping[str, object]) -> TrainingCon
     """The file's settings, overridden by the options that were given (not None).
 
     Raises:
-        UsageError: the file is missing or not YAML, a name is unknown, a value is wrong.
+        UsageError: the file is missing or not YAML, a name is unknown, a value is wrong, or the output would
+            overwrite what is read.
     """
     settings = {} if path is None else _settings(path)
     settings.update({name: value for name, value in options.items() if value is not None})
     for name in settings:
         if name not in TrainingConfig.model_fields:
-            raise UsageError(f"{path}: {_spelled(name)!r} is no setting of train{_nearest(name)}.")
+            raise UsageError(f"--config {path}: {_spelled(name)!r} is no setting of train{_nearest(name)}")
     try:
-        return TrainingConfig.model_validate(settings)
+        config = TrainingConfig.model_validate(settings)
     except ValidationError as error:
         raise UsageError(_sentence(error)) from error
+    _refuse_overwriting(config.output, [*config.data, *([path] if path else [])])
+    return config
+
+
+def _refuse_overwriting(output: Path, read: Iterable[Path]) -> None:
+    for path in read:
+        if _are_one(output, path):
+            raise UsageError(f"--output {output} would overwrite {path}, which is read: give another name.")
+
+
+def _are_one(path: Path, other: Path) -> bool:
+    try:
+        return path.resolve() == other.resolve() or path.samefile(other)
+    except (OSError, RuntimeError, ValueError):  # one of them is not there, a ring of links, or no name of a file
+        return False
 
 
 def _settings(path: Path) -> dict[str, object]:
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--config {path} cannot be read: {error}.") from error
+        raise UsageError(f"--config {path} cannot be read: {_reason(error)}.") from error
     except yaml.YAMLError as error:
         raise UsageError(f"--config {path} is not YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(document, dict):
@@ -100,13 +121,47 @@ def _settings(path: Path) -> dict[str, object]:
     return {str(name).replace("-", "_"): value for name, value in document.items()}
 
 
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    return str(error.strerror) if isinstance(error, OSError) else "it is not UTF-8 text"
+
+
+_PHRASES: Mapping[str, str] = {
+    "missing": "is required",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+    "string_type": "must be text",
+    "path_type": "must be the name of a file",
+    "list_type": "must be a list",
+    "literal_error": "must be {expected}",
+    "greater_than": "must be more than {gt:g}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt:g}",
+    "less_than_equal": "must be at most {le}",
+    "too_short": "is empty: give at least {min_length}",
+    "string_too_short": "is empty: give it a value, or leave it out",
+    "string_too_long": "must have at most {max_length} characters",
+}
+"""What pydantic finds, in the words of this command."""
+_SHOWN = (str, int, float)
+_LONGEST_SHOWN = 60
+
+
 def _sentence(error: ValidationError) -> str:
+    """The first fault: the option, what it must be, what it is."""
     first = error.errors(include_url=False)[0]
-    reason = first["msg"].removeprefix("Value error, ")
     if not first["loc"]:
-        return f"{reason}."
-    option = f"--{_spelled(str(first['loc'][0]))}"
-    return f"{option} is required." if first["type"] == "missing" else f"{option}: {reason}."
+        return f"{first['msg'].removeprefix('Value error, ')}."
+    phrase = _PHRASES.get(first["type"], first["msg"])
+    shown = f", not {first['input']!r}" if phrase.startswith("must") and _may_be_shown(first["input"]) else ""
+    return f"--{_spelled(str(first['loc'][0]))} {phrase.format(**first.get('ctx', {}))}{shown}."
+
+
+def _may_be_shown(value: object) -> bool:
+    return isinstance(value, _SHOWN) and len(repr(value)) <= _LONGEST_SHOWN
 
 
 def _spelled(name: str) -> str:
@@ -115,4 +170,4 @@ def _spelled(name: str) -> str:
 
 def _nearest(name: str) -> str:
     near = difflib.get_close_matches(name, TrainingConfig.model_fields, n=1)
-    return f"; did you mean {_spelled(near[0])!r}?" if near else ""
+    return f"; did you mean {_spelled(near[0])!r}?" if near else "; `anomaly-export train --help` lists them."

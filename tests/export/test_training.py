@@ -208,13 +208,13 @@ def test_too_few_rows_are_refused_with_their_number(tmp_path: Path) -> None:
     path = tmp_path / "few.parquet"
     pyarrow.parquet.write_table(machine_table(machines=1, rows=120), path)
     with pytest.raises(
-        DataError, match="too few rows: 120 of 1 entities make 5 validation windows where 10 are needed"
+        DataError, match="Too few rows: 120 of 1 entities make 5 validation windows where 10 are needed"
     ):
         train(config(path, tmp_path / "few.onnx"), SilentWatch())
 
 
 def test_settings_that_fit_nothing_are_wrong_use(machines: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="there is ae"):
+    with pytest.raises(UsageError, match="there is no such family; give ae"):
         train(config(machines, tmp_path / "x.onnx", detector="oracle"), SilentWatch())
     with pytest.raises(UsageError, match="--max-gap needs --timestamp"):
         train(config(machines, tmp_path / "x.onnx", timestamp=None, max_gap=60), SilentWatch())
