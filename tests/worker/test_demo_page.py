@@ -12,6 +12,7 @@ from worker.demo.page import Report, page
 from worker.demo.picture import scores_svg, write_png
 from worker.demo.scoreboard import Contribution, Scored
 from worker.demo.story import Told
+from worker.demo.verdict import HOW_FAIR
 
 START_MS = epoch_ms("2026-02-01T00:00:00Z")
 STEP_MS = 300_000
@@ -48,7 +49,14 @@ def report(machines: Machines) -> Report:
     peak = Scored("id", "a", START_MS, 2.0, is_anomaly=True, warming=False, contributions=[CAUSE])
     told = [Told(found, peak) for found in detections[0].verdict.found]
     return Report(
-        title="A & B", run="ran", detections=detections, machines=machines, told=told, story=told, next_commands="a > b"
+        title="A & B",
+        run="ran",
+        detections=detections,
+        machines=machines,
+        alarm_rate=0.005,
+        told=told,
+        story=told,
+        next_commands="a > b",
     )
 
 
@@ -88,6 +96,14 @@ def test_the_page_tells_found_and_missed_and_escapes_names(machines: Machines) -
     assert "found after 25 min" in text
     assert ">missed<" in text
     assert "1 of 2" in text
+
+
+def test_the_page_says_what_the_labels_were_used_for_and_how_often_normal_events_raised_an_alarm(
+    machines: Machines,
+) -> None:
+    text = page(report(machines))
+    assert HOW_FAIR in text
+    assert "Outside incidents 0.8 % of the events raised an alarm, where the alarm rate is 0.5 %" in text
 
 
 def test_every_colour_of_the_drawings_is_one_that_the_page_defines_for_light_and_dark(machines: Machines) -> None:

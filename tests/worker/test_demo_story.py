@@ -17,19 +17,19 @@ def told(server: str = "a", *, minutes: int = 60, alarm_after: int | None = None
 
 def test_a_found_incident_is_told_with_when_which_feature_value_and_expected() -> None:
     assert line(told(alarm_after=25, peak=2.5)) == (
-        "a, 02 Feb 15:00 to 16:00: alarm after 25 min, highest score 2.50 through cpu, 0.97 where 0.41 was expected "
-        "(the experts name it too)."
+        "a, 02 Feb 15:00 to 16:00: alarm after 25 min; highest score 2.50, led by cpu: 0.97 where 0.41 was "
+        "expected (the experts blame it too)."
     )
 
 
 def test_a_missed_incident_says_so_and_how_near_it_came() -> None:
     text = line(told(minutes=1440, peak=0.9))
-    assert text.startswith("a, 02 Feb 15:00 to 03 Feb 15:00: missed, highest score 0.90 through cpu")
+    assert text.startswith("a, 02 Feb 15:00 to 03 Feb 15:00: missed; highest score 0.90, led by cpu")
 
 
 def test_a_feature_that_the_experts_do_not_name_is_not_called_right() -> None:
     incident = Incident("a", START_MS, START_MS, ("memory",))
-    assert "the experts name others" in line(Told(Found(incident, START_MS), told(peak=2).peak))
+    assert "the experts blame others" in line(Told(Found(incident, START_MS), told(peak=2).peak))
 
 
 def test_an_incident_without_an_explained_score_is_still_told() -> None:

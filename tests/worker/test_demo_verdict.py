@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.demo.machines import Incident
-from worker.demo.verdict import Alarms, judge
+from worker.demo.verdict import Alarms, judge, kept_promise
 
 MINUTE_MS = 60_000
 STEP_MS = 5 * MINUTE_MS
@@ -40,6 +40,18 @@ def test_one_alarm_in_a_long_incident_counts_as_one_event_of_recall() -> None:
     verdict = judge({"a": alarms_at(15)}, [incident(10, 19)])
     assert verdict.recall == pytest.approx(0.1)
     assert verdict.precision == 1.0
+
+
+def test_alarms_outside_incidents_are_counted_among_the_events_outside() -> None:
+    verdict = judge({"a": alarms_at(5, 15, events=100)}, [incident(10, 59)])
+    assert verdict.false_alarm_share == pytest.approx(1 / 50)
+
+
+def test_an_alarm_rate_is_told_beside_what_came_of_it() -> None:
+    verdict = judge({"a": alarms_at(5, 15, events=100)}, [incident(10, 59)])
+    assert kept_promise(verdict, alarm_rate=0.005).startswith(
+        "Outside incidents 2.0 % of the events raised an alarm, where the alarm rate is 0.5 %"
+    )
 
 
 def test_alarms_an_hour_apart_are_one_episode_and_later_ones_another() -> None:

@@ -14,12 +14,19 @@ from worker.demo.page import Report, page
 from worker.demo.picture import COUNT_NAMES, counts, write_png
 from worker.demo.scoreboard import Scoreboard
 from worker.demo.story import line, tell, three
+from worker.demo.verdict import HOW_FAIR, kept_promise
 from worker.model_store import load_artifact
 
 NEXT_COMMANDS = """\
 anomaly-worker capture --config worker.yaml --last 7d --output events.parquet
 anomaly-export train --data events.parquet --entity entity --timestamp event_time --output machine.onnx
 anomaly-worker run --config worker.yaml"""
+
+HOW_COUNTED = (
+    "An incident is a stretch that experts labelled; it is found if one of its own events raised an alarm. Alarms at "
+    "most an hour apart are an episode, false if it touches no incident. Precision and recall are of single events. "
+    "Nothing is point-adjusted."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +48,8 @@ def setting_of(manifest: Manifest) -> Setting:
     )
 
 
-def detections(board: Scoreboard, machines: Machines, model: Path) -> list[Detection]:
+def detections(board: Scoreboard, machines: Machines, setting: Setting) -> list[Detection]:
     """The worker's first, the baselines after it."""
-    setting = setting_of(load_artifact(str(model), sha256=None).manifest)
     train = {server: rows.values for server, rows in machines.train.items()}
     test = {server: rows.values for server, rows in machines.test.items()}
     return [
@@ -57,19 +63,18 @@ def conclude(
     console: Console, board: Scoreboard, machines: Machines, *, model: Path, run: str, output: Path
 ) -> Pictures:
     """Count, tell, draw. `run` says in a sentence what ran."""
-    judged = detections(board, machines, model)
+    setting = setting_of(load_artifact(str(model), sha256=None).manifest)
+    judged = detections(board, machines, setting)
     verdict = judged[0].verdict
     told = tell(verdict, board)
     story = three(told)
     console.print()
     console.print(comparison(judged))
-    console.print(
-        "An incident is found if one of its own events raised an alarm; alarms at most an hour apart are an episode, "
-        "false if it\ntouches no incident; precision and recall are of single events. Nothing is point-adjusted, and "
-        "no label was used before.\n"
-    )
+    for sentence in (HOW_COUNTED, kept_promise(verdict, alarm_rate=setting.alarm_rate), HOW_FAIR):
+        console.print(sentence, soft_wrap=False)
+    console.print("\nThree incidents:")
     for number, one in enumerate(story, 1):
-        console.print(f"{number}. {line(one)}")
+        console.print(f"{number}. {line(one)}", soft_wrap=False)
     title = (
         f"{len(machines.servers)} servers, {verdict.server_days / len(machines.servers):.0f} days, "
         f"{machines.test_events:,} events: {verdict.incidents_found} of {len(verdict.found)} incidents found, "
@@ -78,7 +83,14 @@ def conclude(
     pictures = Pictures(output / "report.png", output / "report.html")
     write_png(pictures.png, judged, machines, story, title=title)
     report = Report(
-        title=title, run=run, detections=judged, machines=machines, told=told, story=story, next_commands=NEXT_COMMANDS
+        title=title,
+        run=run,
+        detections=judged,
+        machines=machines,
+        alarm_rate=setting.alarm_rate,
+        told=told,
+        story=story,
+        next_commands=NEXT_COMMANDS,
     )
     pictures.html.write_text(page(report), encoding="utf-8")
     return pictures

@@ -47,12 +47,23 @@ def terminal() -> Console:
 
 def train(console: Console, root: Path, model: Path) -> None:
     """Train one autoencoder on the six servers and show what became of it."""
-    data, output = "examples/machines/train/*.csv.gz", str(model.relative_to(root))
-    columns = ["--entity", ENTITY_COLUMN, "--timestamp", TIME_COLUMN]
-    # One thread: as fast as two on so small a network, and the same figures on every machine.
-    knobs = ["--alarm-rate", str(ALARM_RATE), "--threads", "1"]
-    run(console, ["anomaly-export", "train", "--data", data, *columns, *knobs, "--output", output], folder=root)
+    output = seen_from(root, model)
+    run(console, training(output), folder=root)
     run(console, ["anomaly-export", "inspect", output], folder=root)
+
+
+def training(output: str) -> list[str]:
+    """The command that trains, to be run in the checkout."""
+    columns = ["--entity", ENTITY_COLUMN, "--timestamp", TIME_COLUMN]
+    # One thread: as fast as two on so small a network, and the same figures each time.
+    knobs = ["--alarm-rate", str(ALARM_RATE), "--threads", "1"]
+    data = "examples/machines/train/*.csv.gz"
+    return ["anomaly-export", "train", "--data", data, *columns, *knobs, "--output", output]
+
+
+def seen_from(root: Path, path: Path) -> str:
+    """The path as a person in the folder would type it."""
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)
 
 
 def own_environment() -> Mapping[str, str]:
@@ -81,7 +92,7 @@ def _demo(console: Console, *, output: Path | None, events_per_s: float) -> None
 def _stream(console: Console, machines: Machines, *, root: Path, output: Path, events_per_s: float) -> Scoreboard:
     board = Scoreboard(machines.servers)
     config = output / "worker.yaml"
-    model = str((output / "machine.onnx").relative_to(root))
+    model = seen_from(root, output / "machine.onnx")
     port = free_port()
     with embedded_cluster(TOPICS) as bootstrap:
         console.print(f"\nlibrdkafka's embedded Kafka cluster runs in this process: {bootstrap}")
@@ -92,7 +103,7 @@ def _stream(console: Console, machines: Machines, *, root: Path, output: Path, e
         config.write_text(
             worker_yaml(model=model, bootstrap=bootstrap, delivery=AT_LEAST_ONCE, http_port=port), encoding="utf-8"
         )
-        command = ["anomaly-worker", "run", "--config", str(config.relative_to(root))]
+        command = ["anomaly-worker", "run", "--config", seen_from(root, config)]
         log = output / "worker.log"
         log.unlink(missing_ok=True)
         with worker(console, command, folder=root, log=log, environment=own_environment()) as running:
@@ -125,9 +136,10 @@ def _show_the_result(console: Console, board: Scoreboard, machines: Machines, *,
 
 def _output_folder(given: Path | None, root: Path) -> Path:
     output = (given or root / "build" / "demo").resolve()
-    if not output.is_relative_to(root):
-        raise ConfigError(f"--output must lie inside {root}, because the commands run there")
-    output.mkdir(parents=True, exist_ok=True)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--output {output} cannot be a folder: {error.strerror}") from error
     return output
 
 

@@ -8,6 +8,7 @@ from worker.demo.detection import Detection
 from worker.demo.machines import Machines, moment
 from worker.demo.picture import COUNT_NAMES, counts, scores_svg, trades_svg
 from worker.demo.story import Told, line
+from worker.demo.verdict import HOW_FAIR, kept_promise
 
 STYLE = """
 :root { color-scheme: light dark; --paper: #ffffff; --ink: #1c2530; --muted: #66717e; --rule: #d9dee4; --score: #8793a1;
@@ -47,6 +48,7 @@ class Report:
     run: str  # what ran, in a sentence
     detections: Sequence[Detection]  # the worker's first
     machines: Machines
+    alarm_rate: float
     told: Sequence[Told]  # every incident
     story: Sequence[Told]  # the three
     next_commands: str
@@ -101,9 +103,11 @@ def _how_it_was_counted(report: Report) -> str:
         "<li>Alarms of one server at most an hour apart are one episode; it is false if it touches no incident.</li>"
         "<li>Precision and recall are of single events, each on its own. Nothing is point-adjusted.</li>"
         "<li>All three learned from the same unlabelled rows, and set their thresholds on the same held-back end of "
-        "them at the same alarm rate. No label was used before this count.</li>"
+        "them at the same alarm rate.</li>"
+        f"<li>{HOW_FAIR}</li>"
+        f"<li>{kept_promise(verdict, alarm_rate=report.alarm_rate)}</li>"
         f"<li>In {agreeing} of {len(named)} found incidents the metric that the autoencoder blames is one that the "
-        "experts name.</li></ul>"
+        "experts blame.</li></ul>"
     )
 
 

@@ -22,7 +22,7 @@ from worker.batch import Int64
 from worker.demo.detection import Detection, Trade, trades
 from worker.demo.machines import Machines, moment
 from worker.demo.story import Told, line
-from worker.demo.verdict import DAY_MS, Found
+from worker.demo.verdict import DAY_MS, HOW_FAIR, Found
 
 THRESHOLDS = np.geomspace(0.5, 4.0, 60).tolist()
 """What the trade-off is drawn over, in units of the threshold that was used."""
@@ -101,6 +101,7 @@ def draw_scores(figure: Figure | SubFigure, detection: Detection, machines: Mach
         _plain(axes)
     time = _days(next(iter(machines.test.values())).time_ms)
     days = range(int(time[0]), int(time[-1]) + 1)
+    rows[-1].tick_params(axis="x", pad=8)  # away from the 0 of the other axis
     rows[-1].set_xlim(time[0], time[-1])
     rows[-1].set_xticks(days, [moment(day * DAY_MS)[:6] for day in days])
     figure.legend(handles=_legend(), loc="outside lower center", ncols=6, frameon=False, labelcolor=COLOURS.ink)
@@ -135,7 +136,7 @@ def _draw_bands(axes: Axes, detection: Detection, server: str, numbered: Mapping
 def draw_trades(figure: Figure | SubFigure, detections: Sequence[Detection], machines: Machines) -> None:
     """A curve a detector: incidents found against false episodes, for every threshold; a dot at the one in use."""
     axes = figure.subplots()
-    colours = (COLOURS.right, COLOURS.wrong, COLOURS.third)
+    colours = (COLOURS.right, COLOURS.third, COLOURS.score)  # orange would look like an error
     for detection, colour in zip(detections, colours, strict=True):
         curve = _within(trades(detection, machines, THRESHOLDS))
         false_a_day = [trade.false_episodes_a_day for trade in curve]
@@ -152,7 +153,7 @@ def draw_trades(figure: Figure | SubFigure, detections: Sequence[Detection], mac
 
 
 def draw_counts(figure: SubFigure, detections: Sequence[Detection], story: Sequence[Told]) -> None:
-    """The verdicts as a table, and below them the numbered incidents."""
+    """The verdicts as a table, below them the numbered incidents, and what the labels were used for."""
     axes = figure.subplots()
     axes.set_axis_off()
     axes.set_title("At the threshold that was used", color=COLOURS.ink, loc="left", fontsize=10)
@@ -170,6 +171,7 @@ def draw_counts(figure: SubFigure, detections: Sequence[Detection], story: Seque
         axes.text(0.0, 0.44 - 0.17 * (number - 1), str(number), va="top", fontsize=8, color=COLOURS.paper, bbox=_CIRCLE)
         text = "\n".join(wrap(line(told), 100))
         axes.text(0.035, 0.46 - 0.17 * (number - 1), text, va="top", fontsize=9, color=COLOURS.ink)
+    axes.text(0.0, -0.06, "\n".join(wrap(HOW_FAIR, 115)), va="top", fontsize=8, color=COLOURS.muted)
 
 
 COUNT_NAMES = ("incidents found", "false episodes\na server and day", "precision\nof events", "recall\nof events")

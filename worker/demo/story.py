@@ -78,8 +78,8 @@ def _cause(told: Told) -> str:
     top = told.peak.contributions[0]
     value = "missing" if top.value is None else f"{top.value:.2f}"
     expected = "" if top.expected is None else f" where {top.expected:.2f} was expected"
-    experts = "the experts name it too" if told.agrees else "the experts name others"
-    return f", highest score {told.peak.score:.2f} through {top.feature}, {value}{expected} ({experts})"
+    experts = "the experts blame it too" if told.agrees else "the experts blame others"
+    return f"; highest score {told.peak.score:.2f}, led by {top.feature}: {value}{expected} ({experts})"
 
 
 def _peak(board: Scoreboard, incident: Incident) -> Scored | None:

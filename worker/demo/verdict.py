@@ -19,6 +19,12 @@ EPISODE_GAP_MS = 3_600_000
 
 DAY_MS = 86_400_000
 
+HOW_FAIR = (
+    "Labels took no part in training or thresholds. But the form of the autoencoder's raw score was chosen on these "
+    "very incidents (docs/training.md): on other data it may find less."
+)
+"""Said wherever the counts are shown."""
+
 
 @dataclass(frozen=True, slots=True)
 class Alarms:
@@ -54,6 +60,7 @@ class Verdict:
     true_alarms: int  # events
     false_alarms: int
     labelled_events: int
+    normal_events: int  # all others
     found: tuple[Found, ...]  # one for each incident
     episodes: tuple[Episode, ...]
     server_days: float
@@ -67,6 +74,11 @@ class Verdict:
     def recall(self) -> float:
         """The share of the incidents' events that raised an alarm."""
         return self.true_alarms / max(1, self.labelled_events)
+
+    @property
+    def false_alarm_share(self) -> float:
+        """The share of the events outside incidents that raised an alarm: what the alarm rate is a promise about."""
+        return self.false_alarms / max(1, self.normal_events)
 
     @property
     def incidents_found(self) -> int:
@@ -92,9 +104,17 @@ class Verdict:
         return float(np.median(delays)) / 60_000 if delays else None
 
 
+def kept_promise(verdict: Verdict, *, alarm_rate: float) -> str:
+    """How often normal events raised an alarm beside how often they were meant to, as a sentence."""
+    return (
+        f"Outside incidents {verdict.false_alarm_share:.1%} of the events raised an alarm, where the alarm rate is "
+        f"{alarm_rate:.1%}: an incident stays in the windows for a while after its end, and servers change."
+    ).replace("%", " %")
+
+
 def judge(alarms: Mapping[str, Alarms], incidents: Sequence[Incident]) -> Verdict:
     """Count one detector's alarms of all servers against the incidents."""
-    true_alarms = false_alarms = labelled_events = 0
+    true_alarms = false_alarms = labelled_events = normal_events = 0
     found: list[Found] = []
     episodes: list[Episode] = []
     for server, said in alarms.items():
@@ -108,8 +128,17 @@ def judge(alarms: Mapping[str, Alarms], incidents: Sequence[Incident]) -> Verdic
         true_alarms += int((said.raised & labelled).sum())
         false_alarms += int((said.raised & ~labelled).sum())
         labelled_events += int(labelled.sum())
+        normal_events += int((~labelled).sum())
         episodes += episodes_of(server, said, labelled)
-    return Verdict(true_alarms, false_alarms, labelled_events, tuple(found), tuple(episodes), _server_days(alarms))
+    return Verdict(
+        true_alarms,
+        false_alarms,
+        labelled_events,
+        normal_events,
+        found=tuple(found),
+        episodes=tuple(episodes),
+        server_days=_server_days(alarms),
+    )
 
 
 def episodes_of(server: str, said: Alarms, labelled: Bool) -> list[Episode]:
