@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 import worker.demo.machines
 from worker.cli import main
 from worker.demo.configuration import AT_LEAST_ONCE, EXACTLY_ONCE, worker_yaml
+from worker.demo.journey import ALARM_RATE
 from worker.errors import ExitCode
 from worker.settings_file import load_settings
 
@@ -35,14 +37,21 @@ def test_without_the_example_files_one_sentence_says_where_they_are(
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_output_outside_the_checkout_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["demo", "--output", str(tmp_path)]) == ExitCode.WRONG_USE
-    assert "--output" in capsys.readouterr().err
+def test_an_output_that_cannot_be_a_folder_is_refused_in_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert main(["demo", "--output", str(tmp_path / "file")]) == ExitCode.WRONG_USE
+    said = capsys.readouterr().err
+    assert "--output" in said
+    assert said.count("\n") == 1
 
 
 @pytest.mark.timeout(600)  # half a minute on a free machine; a busy one takes longer
-def test_the_demo_goes_from_training_to_a_picture_and_shows_every_command() -> None:
-    output = ROOT / "build" / "demo-test"
+def test_the_demo_goes_from_training_to_a_picture_shows_every_command_and_finds_what_the_page_says(
+    tmp_path: Path,
+) -> None:
+    output = tmp_path / "demo"  # outside the checkout, where users may want it too
     done = subprocess.run(
         [*FAST, "--output", str(output)], cwd=ROOT, capture_output=True, text=True, timeout=500, check=False
     )
@@ -52,6 +61,16 @@ def test_the_demo_goes_from_training_to_a_picture_and_shows_every_command() -> N
     assert "25,920 of 25,920 events scored; SIGTERM ended the worker: exit code 0." in done.stdout
     assert (output / "report.png").read_bytes().startswith(b"\x89PNG")
     assert "</html>" in (output / "report.html").read_text()
+    # Another processor rounds otherwise, and the network is a little another one.
+    (found,) = re.findall(r"autoencoder\D+(\d+) of 39\D+(\d+\.\d+)", done.stdout)
+    assert [float(count) for count in found] == pytest.approx(counts_on_the_training_page(), rel=0.1, abs=0.05)
+
+
+def counts_on_the_training_page() -> list[float]:
+    """Incidents found and false episodes a server and day, at the alarm rate of the demo."""
+    page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    (row,) = re.findall(rf"^\| {ALARM_RATE} \| (\d+) \| (\d+\.\d+) \|$", page, re.MULTILINE)
+    return [float(count) for count in row]
 
 
 @pytest.mark.parametrize(
