@@ -47,13 +47,19 @@ def load_artifact(uri: str, *, sha256: str | None, limits: DownloadLimits | None
     file = _read(uri, pinned=sha256 is not None, limits=limits)
     try:
         digest = verified_digest(file)
-        _check_pin(file, digest, sha256)
+        _check_pin(uri, file, digest, sha256)
         model = _parsed(file)
         manifest = _manifest(model, digest)
         check(model, manifest)
-    except (DigestError, RuleError) as error:
-        raise ArtifactError(f"the artifact {Path(urlsplit(uri).path).name} is refused: {error}") from error
+    except DigestError as error:
+        raise _refused(uri, f"{error}; copy it again, or export it anew") from error
+    except RuleError as error:
+        raise _refused(uri, f"{error} (docs/artifact.md has the rules)") from error
     return Artifact(file, manifest, digest)
+
+
+def _refused(uri: str, reason: str) -> ArtifactError:
+    return ArtifactError(f"The artifact {Path(urlsplit(uri).path).name} is refused: {reason}.")
 
 
 def local_path(uri: str) -> Path | None:
@@ -69,19 +75,24 @@ def _read(uri: str, *, pinned: bool, limits: DownloadLimits) -> bytes:
     try:
         parts = urlsplit(uri)
     except ValueError as error:
-        raise ConfigError(f"model.uri is no URL: {error}") from error
+        raise ConfigError(
+            f"model.uri is no URL: {error}; give a path, or a URL such as https://host/machine.onnx."
+        ) from error
     match parts.scheme:
         case "file" if parts.netloc in ("", "localhost"):
             return _read_path(Path(url2pathname(parts.path)), limits.max_bytes)
         case "file":
-            raise ConfigError(f"model.uri names the host {parts.netloc}; the URL of a local file begins with file:///")
+            raise ConfigError(f"model.uri names the host {parts.netloc}; the URL of a local file begins with file:///.")
         case "http" | "https" if not pinned:
-            raise ConfigError("model.sha256 is required where model.uri is not a local path")
+            raise ConfigError(
+                "model.sha256 is required where model.uri is not a local path: give the digest that"
+                " `anomaly-export inspect` prints."
+            )
         case "http" | "https":
             return download(uri, limits)
         case _:
             raise ConfigError(
-                f"model.uri must be a path or a file, http or https URL; {parts.scheme}:// is none of them"
+                f"model.uri must be a path or a file, http or https URL; {parts.scheme}:// is none of them."
             )
 
 
@@ -90,17 +101,25 @@ def _read_path(path: Path, max_bytes: int) -> bytes:
         with path.open("rb") as stream:
             file = stream.read(max_bytes + 1)
     except FileNotFoundError as error:
-        raise ArtifactError(f"there is no model file {path}") from error
+        raise ArtifactError(
+            f"There is no model file {path}: correct model.uri (or --model), or put the file there."
+        ) from error
     except (OSError, ValueError) as error:
-        raise ArtifactError(f"the model file {path} cannot be read: {getattr(error, 'strerror', error)}") from error
+        raise ArtifactError(f"The model file {path} cannot be read: {getattr(error, 'strerror', error)}.") from error
     if len(file) > max_bytes:
-        raise ArtifactError(f"{path} is larger than {max_bytes} bytes, the most that an artifact may have")
+        raise ArtifactError(
+            f"The model file {path} is larger than {max_bytes} bytes, the most that an artifact may have."
+        )
     return file
 
 
-def _check_pin(file: bytes, digest: str, pin: str | None) -> None:
+def _check_pin(uri: str, file: bytes, digest: str, pin: str | None) -> None:
     if pin is not None and pin.lower() not in (digest, hashlib.sha256(file).hexdigest()):
-        raise RuleError(f"model.sha256 asks for {pin[:12]}..., its digest is {digest[:12]}...")
+        raise _refused(
+            uri,
+            f"model.sha256 asks for {pin[:12]}..., its digest is {digest[:12]}...; give the file that was meant, or the"
+            " digest that `anomaly-export inspect` prints",
+        )
 
 
 def _parsed(file: bytes) -> onnx.ModelProto:

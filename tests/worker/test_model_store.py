@@ -28,7 +28,7 @@ def refusal(path: Path, file: bytes, **pins: str | None) -> str:
     with pytest.raises(ArtifactError) as caught:
         load_artifact(write(path / "model.onnx", file), sha256=pins.get("sha256"))
     assert caught.value.exit_code == ExitCode.ARTIFACT_REFUSED
-    assert "\n" not in str(caught.value)
+    assert re.fullmatch(r"The artifact model\.onnx is refused: [^\n]+\.", str(caught.value))
     return str(caught.value)
 
 
@@ -56,15 +56,16 @@ def test_another_artifact_than_the_pinned_one_is_refused(tmp_path: Path) -> None
     sentence = refusal(tmp_path, GOOD, sha256="ab" * 32)
     assert "model.sha256 asks for abababababab" in sentence
     assert verified_digest(GOOD)[:12] in sentence
+    assert sentence.endswith("give the file that was meant, or the digest that `anomaly-export inspect` prints.")
 
 
 def test_a_missing_file_is_an_artifact_error_that_names_the_path(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"there is no model file .*gone\.onnx"):
+    with pytest.raises(ArtifactError, match=r"^There is no model file .*gone\.onnx: correct model\.uri .*\.$"):
         load_artifact(str(tmp_path / "gone.onnx"), sha256=None)
 
 
 def test_a_folder_is_an_artifact_error(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="cannot be read: Is a directory"):
+    with pytest.raises(ArtifactError, match=r"^The model file .* cannot be read: Is a directory\.$"):
         load_artifact(str(tmp_path), sha256=None)
 
 
@@ -119,7 +120,7 @@ def test_any_flipped_bit_is_refused(tmp_path: Path) -> None:
 
 
 def test_appended_bytes_are_refused(tmp_path: Path) -> None:
-    assert "changed or damaged" in refusal(tmp_path, GOOD + b"\0")
+    assert "changed or damaged; copy it again, or export it anew." in refusal(tmp_path, GOOD + b"\0")
 
 
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
@@ -171,7 +172,7 @@ def test_a_digest_outside_the_manifest_does_not_count(tmp_path: Path) -> None:
 def test_a_broken_rule_is_told_with_the_files_name(tmp_path: Path) -> None:
     model = artifact_model()
     model.graph.node[0].domain = "com.microsoft"
-    assert refusal(tmp_path, sealed_bytes(model)).startswith("the artifact model.onnx is refused: node `IsNaN` uses")
+    assert refusal(tmp_path, sealed_bytes(model)).startswith("The artifact model.onnx is refused: node `IsNaN` uses")
 
 
 def test_the_golden_windows_of_the_manifest_are_read_back_exactly(tmp_path: Path) -> None:
