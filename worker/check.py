@@ -45,12 +45,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EXAMPLES
     parser.add_argument(
         "--sample",
-        type=int,
+        type=_positive,
         default=SAMPLE_RECORDS,
         metavar="N",
         help="events to try the model on, the newest of each partition (default: %(default)s)",
     )
     parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:

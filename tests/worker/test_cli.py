@@ -149,6 +149,12 @@ def test_a_wrong_argument_is_told_with_what_it_may_be(capsys: pytest.CaptureFixt
     )
 
 
+@pytest.mark.parametrize("sample", ["0", "-3", "many"])
+def test_a_sample_has_at_least_one_event(sample: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended("check", f"--sample={sample}") == 2
+    assert f"Argument --sample: '{sample}' is not a whole number above 0; see" in capsys.readouterr().err
+
+
 # --- settings that are wrong
 
 
