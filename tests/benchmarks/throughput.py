@@ -21,7 +21,7 @@ from tests.broker import Broker, BrokerError
 from tests.topics import Topics
 
 PARTITIONS = 4
-ROUND_TIMEOUT_S = 600.0  # the slowest, the hand-written loop, takes 40 s where nothing else runs
+ROUND_TIMEOUT_S = 600.0  # the slowest, the hand-written loop, takes half a minute where nothing else runs
 
 
 def rounds(topics: Topics, names: Sequence[str], *, events: int, count: int) -> Iterator[tuple[str, Measurement]]:
@@ -75,19 +75,19 @@ def _note(line: str) -> None:
     print(line, file=sys.stderr, flush=True)  # noqa: T201 - how far it is, and why it failed
 
 
-def _options() -> argparse.Namespace:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.throughput", description=__doc__.splitlines()[0])
     parser.add_argument("--events", type=int, default=2_000_000, help="in the input topic (default: 2,000,000)")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each contestant (default: 3)")
     parser.add_argument("--only", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS), metavar="NAME")
     parser.add_argument("--require-floor", type=float, help="least ratio to the floor in transactions, else exit 1")
     parser.add_argument("--require-loop", type=float, help="least ratio to the hand-written loop, else exit 1")
-    return parser.parse_args()
+    return parser
 
 
 def main() -> int:
     """The command line: 0, or 1 where a ratio is below what is required or a contestant failed."""
-    options = _options()
+    options = _parser().parse_args()
     ratios = (
         Ratio(name="worker_to_transactional_floor", peer=TRANSACTIONAL_FLOOR, required=options.require_floor),
         Ratio(name="worker_to_hand_written", peer=LOOP, required=options.require_loop),
