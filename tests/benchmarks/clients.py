@@ -64,7 +64,7 @@ def producer(task: Job, *, transactional: bool) -> Producer:
         "bootstrap.servers": task.bootstrap,
         "enable.idempotence": True,
         "compression.type": "lz4",
-        "linger.ms": 5,
+        "linger.ms": 20,
         "partitioner": "murmur2_random",
         "queue.buffering.max.kbytes": 65_536,
         "queue.buffering.max.messages": 500_000,
