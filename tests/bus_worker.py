@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, Producer
 from schemas.settings import Settings
 from tests.memory_bus import MemoryBus
 from worker.assignment import Outlook, Planner, ReadRules
+from worker.bounded import beside
 from worker.decoder import JsonDecoder
 from worker.detector import Detector, ExplainRule
 from worker.encoder import Encoder
@@ -37,10 +38,14 @@ class Place:
     clock: Callable[[], float]
     pause: Callable[[float], None]
     outlook: Outlook
+    run: Callable[[Callable[[], None]], Future[None]] = beside
 
 
-def in_memory(bus: MemoryBus, group: str) -> Place:
-    """On the bus in memory, where a pause moves the bus's clock."""
+def in_memory(bus: MemoryBus, group: str, *, late_commits: bool = False) -> Place:
+    """On the bus in memory, where a pause moves the bus's clock.
+
+    A commit is done as soon as it is begun, or not before it is waited for: whatever is between lies between the two.
+    """
 
     def pause(seconds: float) -> None:
         bus.now_s += seconds
@@ -55,11 +60,22 @@ def in_memory(bus: MemoryBus, group: str) -> Place:
         clock=bus.clock,
         pause=pause,
         outlook=bus,
+        run=_Late if late_commits else _at_once,
     )
 
 
+def _at_once(call: Callable[[], None]) -> Future[None]:
+    """The bus in memory has one thread: what is begun there is done, and what went wrong is told when it is asked."""
+    done: Future[None] = Future()
+    try:
+        done.set_result(call())
+    except Exception as failure:  # noqa: BLE001 - raised again where it is asked
+        done.set_exception(failure)
+    return done
+
+
 class _Late(Future[Any]):
-    """An inference that is never done before it is waited for."""
+    """A call that is not made before it is waited for."""
 
     def __init__(self, call: Callable[[], Any]) -> None:
         super().__init__()
@@ -205,4 +221,5 @@ def _sink(place: Place, settings: Settings, transactional_id: str) -> Sink:
         transactional_id=transactional_id,
         transaction_timeout_s=TRANSACTION_TIMEOUT_S,
         clock=place.clock,
+        run=place.run,
     )

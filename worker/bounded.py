@@ -1,4 +1,4 @@
-"""A call and a time limit in, the call's answer out, or TimeoutError: for calls that may ignore limits of their own."""
+"""Calls that may ignore time limits of their own: each runs in a thread beside, and nobody has to wait for it."""
 
 import threading
 from collections.abc import Callable
@@ -8,8 +8,8 @@ from typing import TypeVar
 Answer = TypeVar("Answer")
 
 
-def within(timeout_s: float, call: Callable[[], Answer]) -> Answer:
-    """What `call` returns or raises. Raises TimeoutError once the time is over; the call then goes on unattended."""
+def beside(call: Callable[[], Answer]) -> "Future[Answer]":
+    """What `call` returns or raises, once it does. A call that is not waited for any more goes on unattended."""
     future: Future[Answer] = Future()
 
     def answer() -> None:
@@ -20,4 +20,4 @@ def within(timeout_s: float, call: Callable[[], Answer]) -> Answer:
 
     # A daemon: a call that never returns does not keep the process from ending.
     threading.Thread(target=answer, name="bounded-call", daemon=True).start()
-    return future.result(timeout_s)
+    return future

@@ -1,4 +1,4 @@
-"""A scored batch in, what is to be published out: score records as columns of bytes, dead letters one by one.
+"""A scored batch in, what is to be published out: score records as columns, dead letters one by one.
 
 A record is put together from fragments that are rendered a column at a time. The encoder knows no Kafka and no
 settings, and what it writes holds no clock of its own: the same batch gives the same bytes.
@@ -33,6 +33,7 @@ from worker.explanation import UNEXPLAINED, ExplanationText
 from worker.fragments import Fragments, escaped, float32s, hexadecimals, json_text, numbers
 
 _DIGEST_DIGITS = 12
+_BYTES_OF_A_CHARACTER = 4  # at most, in UTF-8
 
 _T = TypeVar("_T")
 
@@ -76,7 +77,7 @@ class Encoder:
         """
         rows = events.row.tolist()
         keys = _keys(records.key if len(rows) == len(records) else [records.key[row] for row in rows], events.entity)
-        values = list(map(str.encode, self._texts(records, events, windows, scores)))
+        values = list(self._texts(records, events, windows, scores))
         headers = [self._forward(records.headers(row)) for row in rows] if self._forwarded else None
         finite = np.isfinite(scores.score) & np.isfinite(scores.p_value)
         sent = finite & self._fits(keys, values, headers)
@@ -157,13 +158,13 @@ class Encoder:
     def _forward(self, headers: Headers) -> Headers:
         return [header for header in headers if header[0] in self._forwarded]
 
-    def _fits(self, keys: Sequence[bytes], values: Sequence[bytes], headers: Sequence[Headers] | None) -> Bool:
+    def _fits(self, keys: Sequence[bytes], values: Sequence[str], headers: Sequence[Headers] | None) -> Bool:
         """Which records the producer will take: what is passed through or forwarded may make them too large."""
         limit = self._form.max_dead_letter_bytes
-        longest = max(map(len, keys), default=0) + max(map(len, values), default=0) + FRAMING_BYTES
-        if headers is None and longest <= limit:
+        longest = max(map(len, keys), default=0) + _BYTES_OF_A_CHARACTER * max(map(len, values), default=0)
+        if headers is None and longest + FRAMING_BYTES <= limit:
             return np.ones(len(values), dtype=np.bool_)
-        sizes = map(size_of, keys, values, repeat(()) if headers is None else headers)
+        sizes = map(size_of, keys, map(str.encode, values), repeat(()) if headers is None else headers)
         return np.fromiter((size <= limit for size in sizes), np.bool_, len(values))
 
     def _unsent(self, row: int, *, finite: bool) -> Refused:

@@ -24,7 +24,7 @@ from worker.errors import DeliveryError, ProducerLostError, TransactionAbortedEr
 from worker.metrics import Answered, Metrics, missing_by_feature
 from worker.probes import Health
 from worker.replay import Plan
-from worker.sink import Sink
+from worker.sink import Settle, Sink
 from worker.source import Source, ends_of
 from worker.windows import WindowStore
 
@@ -80,6 +80,15 @@ class _Published:
     answered: Answered
 
 
+@dataclass(frozen=True, slots=True)
+class _Committing:
+    """A commit under way: the next batch is read, decoded and windowed meanwhile, but nothing is published."""
+
+    settle: Settle
+    offsets: dict[int, int]
+    batches: Sequence[_Published]
+
+
 class Pipeline:
     """Runs until it is told to stop. `stopping` is looked at once a turn; every wait is bounded."""
 
@@ -113,6 +122,7 @@ class Pipeline:
         self._inference = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inference")
         self._staged: deque[_Staged] = deque()
         self._published: list[_Published] = []
+        self._committing: _Committing | None = None
         self._commit_due_s = 0.0
         self._report_due_s = 0.0
         self._collect_due_s = clock() + _COLLECT_EVERY_S
@@ -171,17 +181,18 @@ class Pipeline:
             self._refill(polled.refill)
         if polled.live is not None:
             self._stage(polled.live)
+        self._settle()
         self._publish_scored(all_of_them=polled.live is None)
         now_s = self._clock()
         if self._published and now_s >= self._commit_due_s:
-            self._commit(self._ends())
+            self._start_commit(self._ends())
         if now_s >= self._report_due_s:
             self._once_a_second(now_s)
         self._health.turned(ready=self._source.ready)
 
     def _patience_s(self, now_s: float) -> float:
-        """How long a poll may wait: not at all while scores wait to be published, else not beyond a due commit."""
-        if self._staged:
+        """How long a poll may wait: not at all while something is under way, else not beyond a due commit."""
+        if self._staged or self._committing:
             return 0.0
         if self._published:
             return min(self._pace.max_wait_s, max(0.0, self._commit_due_s - now_s))
@@ -236,19 +247,31 @@ class Pipeline:
 
     def _commit(self, offsets: dict[int, int]) -> None:
         """All that is published, and `offsets`, which are the ends of it and perhaps idle positions."""
-        began_s = self._clock()
-        self._sink.commit(
+        self._start_commit(offsets)
+        self._settle()
+
+    def _start_commit(self, offsets: dict[int, int]) -> None:
+        settle = self._sink.start_commit(
             self._source.to_commit(offsets, self._oldest_needed), self._source, timeout_s=self._call_timeout_s()
         )
-        self._source.note_committed(offsets)
-        self._rooms.windows.keep(len(self._published))
         published, self._published = self._published, []
+        self._committing = _Committing(settle, offsets, published)
+
+    def _settle(self) -> None:
+        """Wait for the end of the commit under way, if there is one. Only then is it done, and counted."""
+        if self._committing is None:
+            return
+        began_s = self._clock()
+        committing, self._committing = self._committing, None
+        committing.settle()
+        self._source.note_committed(committing.offsets)
+        self._rooms.windows.keep(len(committing.batches))
         self._pause_s = _FIRST_PAUSE_S
         self._metrics.stage("commit", self._clock() - began_s)
         self._metrics.transaction("committed")
         self._metrics.entities(self._rooms.windows.entities)
         now_s = time.time()
-        for batch in published:
+        for batch in committing.batches:
             self._metrics.committed(batch.answered, now_s=now_s)
 
     def _ends(self) -> dict[int, int]:
@@ -297,6 +320,7 @@ class Pipeline:
 
     def _rebuild(self) -> None:
         """A new producer, then every partition as after an assignment, with empty windows (R6)."""
+        self._committing = None  # whether it was done, the brokers will say
         self._drop()
         self._lost = True
         while not self._stopping():
@@ -325,6 +349,7 @@ class Pipeline:
     def partitions_revoked(self, _places: Sequence[int]) -> None:
         """Everything in flight is published and committed before the partitions are given away."""
         try:
+            self._settle()
             self._publish_scored(all_of_them=True)
             if self._published:
                 self._commit(self._ends())
@@ -335,8 +360,11 @@ class Pipeline:
     def partitions_lost(self, places: Sequence[int]) -> None:
         """The group went on without us: what is in flight would be fenced."""
         log.warning("the group did not hear from this worker in time and took %d of its partitions", len(places))
-        self._drop()
-        self._sink.discard()
+        try:
+            self._settle()
+        finally:
+            self._drop()
+            self._sink.discard()
         raise TransactionAbortedError("the group went on without this worker")
 
     def partition_assigned(self, place: int, plan: Plan, *, warm: bool) -> None:
@@ -354,6 +382,7 @@ class Pipeline:
 
     def _once_a_second(self, now_s: float) -> None:
         self._report_due_s = now_s + _REPORT_EVERY_S
+        self._settle()
         offsets = self._with_idle_offsets()
         if offsets:
             self._commit(offsets)
@@ -386,6 +415,7 @@ class Pipeline:
 
     def _abandon(self) -> None:
         """Let go at once of what nobody will finish: others need not wait until brokers miss this worker."""
+        self._let_go(self._settle)
         self._drop()
         self._let_go(partial(self._sink.close, _ENDING_TIMEOUT_S))
         self._let_go(self._source.close)
@@ -398,6 +428,7 @@ class Pipeline:
             log.warning("the brokers could not be told of the end: %s", failure)
 
     def _commit_the_rest(self) -> None:
+        self._settle()
         self._publish_scored(all_of_them=True)
         offsets = self._with_idle_offsets()
         if offsets:

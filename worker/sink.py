@@ -11,13 +11,16 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import repeat
 from operator import length_hint
-from typing import NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from worker.batch import Headers, Outgoing
-from worker.bounded import within
+from worker.bounded import beside
 from worker.errors import BrokerError, FencedError, ProducerLostError, TransactionAbortedError
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 _QUEUE_PATIENCE_S = 10.0
 _GRACE_S = 1.0
@@ -39,6 +42,10 @@ _RIGHTS = {
 }
 
 
+Settle: TypeAlias = Callable[[], None]
+"""Waits for the end of a commit: when it returns, all of it is delivered and committed. Raises what went wrong."""
+
+
 class Committer(Protocol):
     """Who knows the group: the source."""
 
@@ -58,8 +65,8 @@ class Sink(Protocol):
     def publish(self, outgoing: Outgoing) -> None:
         """Hand a batch to the client."""
 
-    def commit(self, offsets: list[TopicPartition], committer: Committer, *, timeout_s: float) -> None:
-        """All that was published is delivered, and `offsets` are committed, when this returns."""
+    def start_commit(self, offsets: list[TopicPartition], committer: Committer, *, timeout_s: float) -> Settle:
+        """Begin to commit all that was published, with `offsets`. Nothing may be published before it is settled."""
 
     def discard(self) -> None:
         """Give up what was published since the last commit."""
@@ -169,8 +176,10 @@ class TransactionalSink:
         transactional_id: str,
         transaction_timeout_s: float,
         clock: Callable[[], float] = time.monotonic,
+        run: Callable[[Callable[[], None]], "Future[None]"] = beside,
     ) -> None:
         self._publisher = _Publisher(make_producer, output_topic=output_topic)
+        self._run = run
         self._transactional_id = transactional_id
         self._transaction_timeout_s = transaction_timeout_s
         self._clock = clock
@@ -199,27 +208,43 @@ class TransactionalSink:
             self._publisher.producer.begin_transaction()
             self._began_s = self._clock()
 
-    def commit(self, offsets: list[TopicPartition], committer: Committer, *, timeout_s: float) -> None:
+    def start_commit(self, offsets: list[TopicPartition], committer: Committer, *, timeout_s: float) -> Settle:
         """Commit the transaction with the offsets in it. The group's word on us is taken anew each time (R9)."""
         producer = self._publisher.producer
+        member = committer.group_metadata() if offsets else None
+        deadline_s = self._clock() + timeout_s
+
+        def conclude() -> None:
+            if offsets:
+                producer.send_offsets_to_transaction(offsets, member, timeout_s)
+            producer.commit_transaction(max(0.0, deadline_s - self._clock()))
+
         try:
             self._begin()
-            if offsets:
-                member = committer.group_metadata()
-                self._call(timeout_s, lambda: producer.send_offsets_to_transaction(offsets, member, timeout_s))
-            self._call(timeout_s, lambda: producer.commit_transaction(timeout_s))
         except KafkaException as failure:
             self._judge(failure)
-        self._began_s = None
+        concluded = self._run(conclude)
+
+        def settle() -> None:
+            try:
+                self._wait(concluded, timeout_s)
+            except KafkaException as failure:
+                self._judge(failure)
+            self._began_s = None
+
+        return settle
 
     def _call(self, timeout_s: float, call: Callable[[], None]) -> None:
-        """A call to the transaction's or the group's coordinator.
+        self._wait(self._run(call), timeout_s)
+
+    def _wait(self, call: "Future[None]", timeout_s: float) -> None:
+        """For the end of a call to the transaction's or the group's coordinator.
 
         While a coordinator is away, librdkafka 2.16 may wait for it for ever, whatever limit it was given
         (github.com/confluentinc/librdkafka/issues/5456). The producer is given up then, as after any time-out (R6).
         """
         try:
-            within(timeout_s + _GRACE_S, call)
+            call.result(timeout_s + _GRACE_S)
         except TimeoutError as failure:
             self._began_s = None
             raise ProducerLostError("the transaction's coordinator did not answer in time") from failure
@@ -296,8 +321,11 @@ class IdempotentSink:
         except KafkaException as failure:
             raise ProducerLostError(failure.args[0].str()) from failure
 
-    def commit(self, offsets: list[TopicPartition], committer: Committer, *, timeout_s: float) -> None:
-        """Wait until everything is delivered, then commit."""
+    def start_commit(self, offsets: list[TopicPartition], committer: Committer, *, timeout_s: float) -> Settle:
+        """Wait until everything is delivered, then commit: all of it when settled, for the consumer has one thread."""
+        return lambda: self._commit(offsets, committer, timeout_s)
+
+    def _commit(self, offsets: list[TopicPartition], committer: Committer, timeout_s: float) -> None:
         waiting = self._publisher.producer.flush(timeout_s)
         undelivered = self._publisher.take_undelivered()
         if undelivered is not None:

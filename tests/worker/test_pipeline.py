@@ -42,6 +42,7 @@ class Site:
 
     model: Model
     partitions: int = 1
+    late_commits: bool = False
     settings: Settings = field(default_factory=lambda: least_settings(batch={"max_events": 4}))
     bus: MemoryBus = field(default_factory=MemoryBus)
 
@@ -52,7 +53,7 @@ class Site:
     def worker(self, name: str = "worker", **options: bool) -> BusWorker:
         """A worker that has joined."""
         made = BusWorker(
-            in_memory(self.bus, GROUP),
+            in_memory(self.bus, GROUP, late_commits=self.late_commits),
             self.settings,
             self.model.artifact,
             self.model.detector,
@@ -107,7 +108,8 @@ class Site:
     def work(self, *workers: BusWorker) -> None:
         """Turns until everything is committed."""
         for _ in range(300):
-            if all(self.committed(number) == log.end for number, log in enumerate(self.bus.topics["events"])):
+            ends = enumerate(self.bus.topics["events"])
+            if all(self.committed(number) == log.end for number, log in ends) and not any(map(_is_busy, workers)):
                 return
             self.turns(1, *workers)
         raise AssertionError(f"stuck at {self.bus.committed(GROUP, 'events')}")
@@ -143,6 +145,10 @@ def told(**sections: object) -> Settings:
 @pytest.fixture
 def site(model: Model) -> Site:
     return Site(model)
+
+
+def _is_busy(worker: BusWorker) -> bool:
+    return worker.pipeline._committing is not None
 
 
 def failing(code: int = KafkaError._TIMED_OUT, **kind: bool) -> Callable[[], None]:
@@ -183,6 +189,45 @@ def test_windows_are_kept_only_once_their_batch_is_committed(site: Site) -> None
     site.bus.fail_next("commit_transaction", lambda: order.append(f"commit after {site.committed()}"))
     site.work(worker)
     assert order == ["first offset", "keep 0", "commit after 0", "keep 8"]
+
+
+def test_the_next_batch_is_read_while_a_commit_is_under_way_and_published_only_after_it(model: Model) -> None:
+    site = Site(model, late_commits=True)
+    worker = site.worker()
+    site.write(12)
+    done: list[str] = []
+    site.bus.fail_next("commit_transaction", *[lambda: done.append("commit")] * 20)
+    site.bus.fail_next("produce", *[lambda: done.append("produce")] * 20)
+    while not (worker.pipeline._committing and worker.pipeline._committing.batches):
+        site.turns(1, worker)
+    before = list(done)
+    site.write(8)
+    worker.pipeline._settle, settle = (lambda: done.append("settle")), worker.pipeline._settle
+    worker.pipeline._publish_scored = lambda *, all_of_them: None
+    site.turns(1, worker)
+    assert len(worker.pipeline._staged) > 0
+    assert done == [*before, "settle"]
+    del worker.pipeline._publish_scored
+    worker.pipeline._settle = settle
+    site.work(worker)
+    assert site.right().scored == 20
+
+
+@pytest.mark.parametrize("late_commits", [True, False])
+@pytest.mark.parametrize("after", range(1, 8))
+def test_partitions_may_go_at_any_moment_of_a_commit(model: Model, after: int, *, late_commits: bool) -> None:
+    site = Site(model, partitions=2, late_commits=late_commits)
+    first = site.worker("first")
+    site.write(12)
+    site.write(12, partition=1)
+    site.turns(after, first)
+    second = site.worker("second")
+    site.work(first, second)
+    first.consumer.drop_member()
+    site.write(9)
+    site.turns(after, second)
+    site.work(first, second)
+    assert site.right().scored == 33
 
 
 def test_several_batches_share_a_transaction(site: Site) -> None:

@@ -57,12 +57,13 @@ FAULTS = {
 class World:
     """A bus, its workers, and what it takes to judge them."""
 
-    def __init__(self, artifact: Artifact, model: bytes, told: Settings) -> None:
+    def __init__(self, artifact: Artifact, model: bytes, told: Settings, *, late_commits: bool) -> None:
         self.bus = MemoryBus()
         for topic in ("events", "scores", "dead-letters"):
             self.bus.create(topic, partitions=PARTITIONS)
         self._artifact, self._model, self._told = artifact, model, told
         self._detector = detector_of(told, artifact)
+        self._late_commits = late_commits
         self._made = self._written = 0
         self._furthest: dict[int, int] = {}
         self._rebuilt: dict[tuple[str, int], Rebuilt] = {}
@@ -93,7 +94,7 @@ class World:
         if len(self.workers) < 3:
             self._made += 1
             worker = BusWorker(
-                in_memory(self.bus, GROUP),
+                in_memory(self.bus, GROUP, late_commits=self._late_commits),
                 self._told,
                 self._artifact,
                 self._detector,
@@ -223,15 +224,19 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Artifact, bytes]:
     return load_artifact(str(path), sha256=None), path.read_bytes()
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(happened=steps, delivery=st.sampled_from(["exactly-once", "exactly-once", "at-least-once"]))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(
+    happened=steps,
+    delivery=st.sampled_from(["exactly-once", "exactly-once", "at-least-once"]),
+    late_commits=st.booleans(),
+)
 def test_whatever_happens_every_record_is_answered_once_and_rightly(
-    model: tuple[Artifact, bytes], happened: list[tuple[str, tuple, dict]], delivery: str
+    model: tuple[Artifact, bytes], happened: list[tuple[str, tuple, dict]], delivery: str, *, late_commits: bool
 ) -> None:
     told = least_settings(
         delivery=delivery, batch={"max_events": 5}, events={"max_bytes": MAX_BYTES}, lookback_offsets=30
     )
-    world = World(*model, told)
+    world = World(*model, told, late_commits=late_commits)
     world.write(20)
     for name, arguments, named in happened:
         getattr(world, name)(*arguments, **named)
