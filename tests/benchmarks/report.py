@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -29,7 +30,7 @@ def report(results: Mapping[str, Sequence[Measurement]], ratios: Sequence[Ratio]
         each = "  ".join(f"{run.events_per_s:,.0f}" for run in results[name])
         figures = f"{middle.events_per_s:>10,.0f} {middle.cpu_us_per_event:>13.2f} {middle.peak_mib:>9.0f}"
         _say(f"{TITLES[name]:38} {figures}   {each}")
-    found = {ratio.name: _ratio(medians, ratio) for ratio in ratios}
+    found = {ratio.name: _ratio(results, ratio) for ratio in ratios}
     held = [_print_ratio(ratio, found[ratio.name]) for ratio in ratios]
     _say(
         json.dumps(
@@ -44,10 +45,12 @@ def report(results: Mapping[str, Sequence[Measurement]], ratios: Sequence[Ratio]
     return all(held)
 
 
-def _ratio(medians: Mapping[str, Measurement], ratio: Ratio) -> float | None:
-    if WORKER not in medians or ratio.peer not in medians:
+def _ratio(results: Mapping[str, Sequence[Measurement]], ratio: Ratio) -> float | None:
+    """The median of the rounds' own ratios: those who took turns right after each other met the same neighbours."""
+    if WORKER not in results or ratio.peer not in results:
         return None
-    return medians[WORKER].events_per_s / medians[ratio.peer].events_per_s
+    pairs = zip(results[WORKER], results[ratio.peer], strict=True)
+    return statistics.median(worker.events_per_s / peer.events_per_s for worker, peer in pairs)
 
 
 def _print_ratio(ratio: Ratio, value: float | None) -> bool:
