@@ -53,12 +53,29 @@ class Topics:
         return read_topics(self.bootstrap, topics, isolation=isolation)
 
     def write_in_transaction(self, records: Iterable[LogRecord], *, commit: bool) -> None:
-        """Write these in one transaction of its own, and end it as told."""
-        producer = self.begin_transaction(records)
+        """Write these in one transaction of its own, and end it as told; return once readers can see that it ended."""
+        written = list(records)
+        producer = self.begin_transaction(written)
         if commit:
             producer.commit_transaction(ANSWER_TIMEOUT_S)
         else:
             producer.abort_transaction(ANSWER_TIMEOUT_S)
+        self.wait_until_stable(*{record.topic for record in written})
+
+    def wait_until_stable(self, *topics: str) -> None:
+        """Return once no transaction is open on them: brokers say that one has ended before its markers are there."""
+        deadline = time.monotonic() + ANSWER_TIMEOUT_S
+        with contextlib.closing(_reader(self.bootstrap, "read_committed")) as reader:
+            while any(self._is_unstable(reader, topic) for topic in topics):
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"a transaction is open on one of {topics} after {ANSWER_TIMEOUT_S} s")
+                time.sleep(0.02)
+
+    def _is_unstable(self, reader: Consumer, topic: str) -> bool:
+        ends = {partition: end for partition, (_, end) in self.ends(topic).items()}
+        places = {partition: TopicPartition(topic, partition) for partition in ends}
+        stable = {number: reader.get_watermark_offsets(place, ANSWER_TIMEOUT_S) for number, place in places.items()}
+        return any(stable[partition][1] < end for partition, end in ends.items())
 
     def begin_transaction(self, records: Iterable[LogRecord]) -> Producer:
         """Write these in a transaction of its own, and leave it open."""

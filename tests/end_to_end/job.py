@@ -246,6 +246,7 @@ class Job:
         published from there on is looked at.
         """
         begin = since or {}
+        self.topics.wait_until_stable(self.scores, self.dead)
         outputs = [
             record
             for record in self.topics.read(self.scores, self.dead)

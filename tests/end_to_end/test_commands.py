@@ -95,13 +95,8 @@ def test_capture_leaves_the_group_as_it_was(job: Job) -> None:
 
 
 def test_capture_passes_aborted_records_and_ends_at_a_marker(job: Job) -> None:
-    producer = Producer({"bootstrap.servers": job.topics.bootstrap, "transactional.id": job.group, "log_level": 0})
-    producer.init_transactions(20)
-    for end in (producer.commit_transaction, producer.abort_transaction):
-        producer.begin_transaction()
-        for event in good_events(5):
-            producer.produce(job.inputs[0], event.value, event.key, partition=0, timestamp=event.timestamp)
-        end(20)
+    for commit in (True, False):
+        job.topics.write_in_transaction([event.to(job.inputs[0], 0) for event in good_events(5)], commit=commit)
     rows = captured(job, max_events=100)
     assert [int(row["source_offset"]) for row in rows] == [0, 1, 2, 3, 4]
 
