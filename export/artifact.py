@@ -3,7 +3,6 @@
 Imports no torch, so that `inspect` starts at once.
 """
 
-import os
 import tempfile
 from pathlib import Path
 
@@ -27,13 +26,15 @@ def write_file(content: bytes, path: Path) -> None:
     """Puts the whole file in place at once; no half-written one is ever seen. Raises ExportError where it cannot."""
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            file.write(content)
-        try:
-            Path(file.name).chmod(0o644)
-            os.replace(file.name, path)  # noqa: PTH105  # names, as NamedTemporaryFile gives them
-        except OSError:
-            Path(file.name).unlink()
-            raise
+            partial = Path(file.name)
+            try:
+                file.write(content)
+                file.close()
+                partial.chmod(0o644)
+                partial.replace(path)
+            except BaseException:  # a signal too leaves nothing behind
+                partial.unlink(missing_ok=True)
+                raise
     except OSError as error:
         raise ExportError(f"{path} cannot be written: {error.strerror}.") from error
 

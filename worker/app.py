@@ -112,12 +112,17 @@ class Worker:
         """Wait, but not beyond a signal."""
         self._stopping.wait(seconds)
 
+    def _stopped_while_waiting(self) -> bool:
+        """Whoever waits for brokers lives, however long `kafka.start_timeout_s` is."""
+        self._health.turned(ready=False)
+        return self._stopping.is_set()
+
     def _pipeline(self) -> Pipeline | None:
         """The parts, joined; None where it was stopped before the topics were found."""
         settings = self._settings
         complaint = BrokerComplaint()
         topics = Topics(settings, complaint)
-        output_partitions = topics.wait_for(stopping=self._stopping.is_set)
+        output_partitions = topics.wait_for(stopping=self._stopped_while_waiting)
         if output_partitions is None:
             return None
         manifest = self._artifact.manifest
