@@ -5,7 +5,6 @@ It knows no Kafka and writes no table.
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from pathlib import Path
 from typing import NamedTuple
 
 from schemas import captured
@@ -13,7 +12,7 @@ from schemas.settings import EventSettings, Settings, steps_of
 from worker.batch import Records
 from worker.discovery import numeric_fields
 from worker.errors import ConfigError
-from worker.model_store import load_artifact
+from worker.model_store import load_artifact, local_path
 
 _DISCOVERY_RECORDS = 2_000
 
@@ -51,8 +50,8 @@ def events_with(events: EventSettings, names: Sequence[str]) -> EventSettings:
 def _named(settings: Settings, asked: Sequence[str] | None, batches: Iterator[Records]) -> FeatureChoice | None:
     if asked:
         return FeatureChoice(tuple(asked), "as asked for", batches)
-    file = Path(settings.model.uri.removeprefix("file://"))
-    if file.is_file():
+    file = local_path(settings.model.uri)
+    if file is not None and file.is_file():
         manifest = load_artifact(settings.model.uri, sha256=settings.model.sha256).manifest
         return FeatureChoice(manifest.feature_names, f"of the model {file}", batches)
     if settings.events.features:
