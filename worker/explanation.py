@@ -1,11 +1,11 @@
 """Contributions in, the part of a score record that says why out: the features with the largest shares, as JSON."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import repeat
 
 import numpy as np
 
-from worker.batch import Explanation, Float32
+from worker.batch import Explanation, Float32, Int64
 from worker.fragments import Fragments, float32s, json_text, numbers
 
 UNEXPLAINED = '"top_feature":null,"contributions":[]'
@@ -27,19 +27,44 @@ class ExplanationText:
         contribution = _without_faults(explanation.contribution)
         share = contribution.sum(axis=1, dtype=np.float64).astype(np.float32)  # (k, F)
         ranked = np.argsort(-share, axis=1, kind="stable")[:, : self._top]  # (k, top)
-        rows_ago = contribution[:, ::-1].argmax(axis=1)  # (k, F); of equal rows the latest
-        many = len(share)
-        columns: list[Iterable[str]] = [self._top_feature.of(ranked[:, 0])]
-        for rank, feature in enumerate(ranked.T):
-            each = np.arange(many)
-            ago = rows_ago[each, feature]
-            row = values.shape[1] - 1 - ago
-            columns += [repeat(",", many)] if rank else []
-            columns += [self._feature.of(feature), float32s(share[each, feature])]
-            columns += [repeat(',"value":', many), float32s(values[explanation.row, row, feature])]
-            columns += [repeat(',"expected":', many), float32s(explanation.expected[each, row, feature])]
-            columns += [repeat(',"rows_ago":', many), numbers(ago), repeat("}", many)]
-        return list(map("".join, zip(*columns, repeat("]", many), strict=True)))
+        each = np.arange(len(share))[:, np.newaxis]
+        rows_ago = contribution[:, ::-1].argmax(axis=1)[each, ranked]  # (k, top); of equal rows the latest
+        row = values.shape[1] - 1 - rows_ago
+        figures = (
+            share[each, ranked],
+            values[explanation.row[:, np.newaxis], row, ranked],
+            explanation.expected[each, row, ranked],
+        )
+        return self._texts(ranked, figures, rows_ago)
+
+    def _texts(self, ranked: Int64, figures: Sequence[Float32], rows_ago: Int64) -> list[str]:
+        """All columns (k, top). Few rows are explained, so what counts is the number of calls: each renders them all."""
+        many = len(ranked)
+        by_rank = [column.T.ravel() for column in figures]
+        shares, values, expected = _parts(float32s(np.concatenate(by_rank)), len(figures))
+        features, ago = self._feature.of(ranked.T.ravel()), numbers(rows_ago.T.ravel())
+        told = zip(
+            features,
+            shares,
+            repeat(',"value":'),
+            values,
+            repeat(',"expected":'),
+            expected,
+            repeat(',"rows_ago":'),
+            ago,
+            repeat("}"),
+        )
+        ranks = _parts(list(map("".join, told)), ranked.shape[1])
+        contributions = map(",".join, zip(*ranks, strict=True))
+        return list(
+            map("".join, zip(self._top_feature.of(ranked[:, 0]), contributions, repeat("]", many), strict=True))
+        )
+
+
+def _parts(column: list[str], count: int) -> list[list[str]]:
+    """So many columns of one length, out of one that holds them one after the other."""
+    length = len(column) // count
+    return [column[start : start + length] for start in range(0, len(column), length)]
 
 
 def _without_faults(contribution: Float32) -> Float32:
