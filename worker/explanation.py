@@ -38,7 +38,7 @@ class ExplanationText:
         return self._texts(ranked, figures, rows_ago)
 
     def _texts(self, ranked: Int64, figures: Sequence[Float32], rows_ago: Int64) -> list[str]:
-        """All columns (k, top). Few rows are explained, so what counts is the number of calls: each renders them all."""
+        """All columns (k, top). Few rows are explained, so what counts is the number of calls: one for all of them."""
         many = len(ranked)
         by_rank = [column.T.ravel() for column in figures]
         shares, values, expected = _parts(float32s(np.concatenate(by_rank)), len(figures))
