@@ -4,6 +4,7 @@ Imports no torch, so that `inspect` starts at once.
 """
 
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import onnx
@@ -39,8 +40,27 @@ def write_file(content: bytes, path: Path) -> None:
         raise ExportError(f"{path} cannot be written: {error.strerror}.") from error
 
 
+def refuse_overwriting(option: str, output: Path, read: Iterable[Path]) -> None:
+    """Raises UsageError where the file to write is one that the command reads."""
+    for path in read:
+        if _are_one(output, path):
+            raise UsageError(f"{option} {output} would overwrite {path}, which is read: give another name.")
+
+
+def _are_one(path: Path, other: Path) -> bool:
+    try:
+        return path.resolve() == other.resolve() or path.samefile(other)
+    except (OSError, RuntimeError, ValueError):  # one of them is not there, a ring of links, or no name of a file
+        return False
+
+
 def read_manifest(path: Path) -> Manifest:
-    """The manifest of a file whose digest holds.
+    """The manifest of a file whose digest holds; errors as of `read_artifact`."""
+    return read_artifact(path)[1]
+
+
+def read_artifact(path: Path) -> tuple[bytes, Manifest]:
+    """A file whose digest holds, and its manifest: what is run is what was verified.
 
     Raises:
         UsageError: there is no such file.
@@ -57,7 +77,7 @@ def read_manifest(path: Path) -> Manifest:
         raise ArtifactRefusedError(f"{path} is no sound artifact: {_reason(error)}.") from error
     if manifest.digest != digest:
         raise ArtifactRefusedError(f"{path} is no sound artifact: its digest stands outside of its manifest.")
-    return manifest
+    return content, manifest
 
 
 def _manifest_text(content: bytes) -> str:

@@ -5,6 +5,7 @@ Nothing heavy is imported before it is needed: `--help` and `inspect` start with
 
 import argparse
 import contextlib
+import json
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -15,12 +16,14 @@ from typing import NoReturn
 
 from rich.console import Console
 
-from export.artifact import read_manifest
-from export.errors import ExitCode, ExportError
+from export.artifact import read_manifest, write_file
+from export.errors import ExitCode, ExportError, UsageError
+from export.evaluation_report import as_json, print_evaluation
 from export.inspection import print_manifest
 from export.progress import TerminalWatch
 from export.report import TrainingReport, print_report
 from export.training_config import TrainingConfig, load_config
+from export.verdict import METRICS, known_metrics
 
 _EXAMPLES = """\
 examples:
@@ -32,6 +35,9 @@ examples:
 
   See what a file is:
     anomaly-export inspect machines.onnx
+
+  Judge it by rows with a column of labels, 0 and 1:
+    anomaly-export evaluate machines.onnx --data labelled.csv --label incident --entity machine --timestamp time
 """
 
 _TRAIN_NOTES = """\
@@ -49,6 +55,15 @@ The same as a file, for --config (options override it):
   timestamp: time
   features: [temperature, pressure, current]
   output: machines.onnx
+"""
+
+_EVALUATE_NOTES = """\
+Beside the model's score as the worker publishes it (causal) stand the mean over all windows that cover a row (revised)
+and a plain z-score. Windows are cut as the manifest says. Labels are used for counting alone.
+
+example:
+  anomaly-export evaluate machines.onnx --data labelled.csv --label incident --entity machine --timestamp time \\
+      --json figures.json
 """
 
 
@@ -112,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"anomaly-export {version('anomaly-worker')}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_train, _add_inspect):
+    for add in (_add_train, _add_evaluate, _add_inspect):
         command = add(commands)
         command.add_argument("--debug", action="store_true", help="on an error show the traceback")
     return parser
@@ -130,13 +145,15 @@ def _add_train(commands: "argparse._SubParsersAction[_Parser]") -> argparse.Argu
     command.add_argument(
         "--config", type=Path, metavar="FILE", help="YAML file with these settings, by the names of the options"
     )
-    _add_data_options(command.add_argument_group("data"))
+    _add_data_options(
+        command.add_argument_group("data"), features="columns to learn (default: every other numeric column)"
+    )
     _add_detector_options(command.add_argument_group("detector"))
     _add_work_options(command.add_argument_group("training"))
     return command
 
 
-def _add_data_options(group: "argparse._ArgumentGroup") -> None:
+def _add_data_options(group: "argparse._ArgumentGroup", *, features: str) -> None:
     group.add_argument(
         "--data",
         nargs="+",
@@ -152,7 +169,7 @@ def _add_data_options(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--timestamp-unit", metavar="UNIT", help="s, ms, us, ns or iso8601 (default: told from the first value)"
     )
-    group.add_argument("--features", metavar="A,B,C", help="columns to learn (default: every other numeric column)")
+    group.add_argument("--features", metavar="A,B,C", help=features)
 
 
 def _add_detector_options(group: "argparse._ArgumentGroup") -> None:
@@ -187,6 +204,46 @@ def _add_work_options(group: "argparse._ArgumentGroup") -> None:
     )
 
 
+def _add_evaluate(commands: "argparse._SubParsersAction[_Parser]") -> argparse.ArgumentParser:
+    command = commands.add_parser(
+        "evaluate",
+        help="judge a file by labelled rows",
+        description="Scores labelled rows as the worker would, and judges the scores. Labels are 0 and 1.",
+        epilog=_EVALUATE_NOTES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(command=_evaluate)
+    command.add_argument("model", type=Path, metavar="MODEL", help="what train wrote, or your own export")
+    data = command.add_argument_group("data")
+    _add_data_options(data, features="columns to score, in the model's order (default: those of its names)")
+    data.add_argument(
+        "--label", metavar="COL", required=True, help="column of labels: 1 = a row of an incident, 0 = not"
+    )
+    figures = command.add_argument_group("figures")
+    figures.add_argument(
+        "--metric", nargs="+", metavar="NAME", help="which to compute (default: all; see docs/evaluation.md)"
+    )
+    figures.add_argument("--vus-window", type=int, metavar="N", help="widest buffer of the VUS, in rows (default: 100)")
+    figures.add_argument(
+        "--threshold", type=float, default=1.0, metavar="S", help="scores above it are alarms (default: 1)"
+    )
+    figures.add_argument(
+        "--false-positive-rate", type=float, default=0.001, metavar="P", help="at which recall is told (default: 0.001)"
+    )
+    figures.add_argument(
+        "--prior", type=float, metavar="P", help="share of anomalous rows in operation, for the average precision"
+    )
+    figures.add_argument(
+        "--episode-gap",
+        type=float,
+        default=3600.0,
+        metavar="SECONDS",
+        help="alarms of an entity no further apart are one episode (default: 3600)",
+    )
+    command.add_argument("--json", type=Path, metavar="FILE", help="write every figure, of every entity too")
+    return command
+
+
 def _add_inspect(commands: "argparse._SubParsersAction[_Parser]") -> argparse.ArgumentParser:
     command = commands.add_parser(
         "inspect",
@@ -215,6 +272,36 @@ def _trainer() -> "Callable[[TrainingConfig, TerminalWatch], TrainingReport]":
     except ModuleNotFoundError as error:
         raise ExportError(f"Training needs {error.name}: pip install 'anomaly-worker[export,cpu]'.") from error
     return train
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    if not options.data:
+        raise UsageError("--data is required: name the files of labelled rows.")
+    try:
+        from export.evaluation import EvaluationConfig, evaluate  # noqa: PLC0415  # brings pyarrow and ONNX Runtime
+    except ModuleNotFoundError as error:
+        raise ExportError(f"Evaluating needs {error.name}: pip install 'anomaly-worker[files,cpu]'.") from error
+    config = EvaluationConfig(
+        model=options.model,
+        data=tuple(map(Path, options.data)),
+        label=options.label,
+        entity=options.entity,
+        timestamp=options.timestamp,
+        timestamp_unit=options.timestamp_unit,
+        features=None if options.features is None else tuple(map(str.strip, options.features.split(","))),
+        metrics=METRICS if options.metric is None else known_metrics(options.metric),
+        vus_window=options.vus_window,
+        threshold=options.threshold,
+        false_positive_rate=options.false_positive_rate,
+        prior=options.prior,
+        episode_gap_s=options.episode_gap,
+        json=options.json,
+    )
+    with TerminalWatch(Console(stderr=True)) as watch:
+        evaluation = evaluate(config, watch)
+    if options.json is not None:
+        write_file(json.dumps(as_json(evaluation), indent=2).encode() + b"\n", options.json)
+    print_evaluation(evaluation, Console())
 
 
 def _inspect(options: argparse.Namespace) -> None:

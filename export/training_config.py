@@ -1,7 +1,7 @@
 """What the user wants trained: options and a YAML file with the same names become one checked TrainingConfig."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,6 +9,7 @@ import yaml
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from export.artifact import refuse_overwriting
 from export.errors import UsageError
 
 
@@ -92,21 +93,8 @@ def load_config(path: Path | None, options: Mapping[str, object]) -> TrainingCon
         config = TrainingConfig.model_validate(settings)
     except ValidationError as error:
         raise UsageError(_sentence(error)) from error
-    _refuse_overwriting(config.output, [*config.data, *([path] if path else [])])
+    refuse_overwriting("--output", config.output, [*config.data, *([path] if path else [])])
     return config
-
-
-def _refuse_overwriting(output: Path, read: Iterable[Path]) -> None:
-    for path in read:
-        if _are_one(output, path):
-            raise UsageError(f"--output {output} would overwrite {path}, which is read: give another name.")
-
-
-def _are_one(path: Path, other: Path) -> bool:
-    try:
-        return path.resolve() == other.resolve() or path.samefile(other)
-    except (OSError, RuntimeError, ValueError):  # one of them is not there, a ring of links, or no name of a file
-        return False
 
 
 def _settings(path: Path) -> dict[str, object]:

@@ -81,24 +81,14 @@ def _starts_anew(sample: Sample, part: NDArray[np.int8], max_gap_ms: int | None)
 
 def cut(sample: Sample, *, window: int, min_length: int, max_gap_ms: int | None) -> Parts:
     """The windows of at least `min_length` rows, by part. Shorter ones are warming: the worker never alarms on them."""
-    order = np.lexsort((sample.position, sample.entity))
-    sorted_sample = Sample(
-        entity=sample.entity[order],
-        position=sample.position[order],
-        event_time_ms=None if sample.event_time_ms is None else sample.event_time_ms[order],
-        features=sample.features[order],
-        scored=sample.scored[order],
-        rows_of_entity=sample.rows_of_entity,
-    )
+    sorted_sample = _in_order(sample)
     part = part_of(
         entity=sorted_sample.entity,
         position=sorted_sample.position,
         rows=sorted_sample.rows_of_entity,
         window=window,
     )
-    row = np.arange(len(order))
-    first = np.maximum.accumulate(np.where(_starts_anew(sorted_sample, part, max_gap_ms), row, 0))
-    length = np.minimum(row - first + 1, window)
+    length = _lengths(sorted_sample, part, window=window, max_gap_ms=max_gap_ms)
 
     def windows_of(wanted: int) -> Windows:
         last = np.flatnonzero(sorted_sample.scored & (part == wanted) & (length >= min_length))
@@ -110,3 +100,30 @@ def cut(sample: Sample, *, window: int, min_length: int, max_gap_ms: int | None)
         calibration=windows_of(CALIBRATION),
         training_rows=sorted_sample.features[_spread(np.flatnonzero(part == TRAINING), _STATISTIC_ROWS)],
     )
+
+
+def every_window(sample: Sample, *, window: int, max_gap_ms: int | None) -> Windows:
+    """The window of every row, warming ones too; the rows are sorted already, by entity and position."""
+    whole = np.zeros(len(sample.entity), dtype=np.int8)
+    length = _lengths(sample, whole, window=window, max_gap_ms=max_gap_ms)
+    return Windows(rows=sample.features, last=np.arange(len(length)), length=length, window=window)
+
+
+def _in_order(sample: Sample) -> Sample:
+    """The same rows by entity and position."""
+    order = np.lexsort((sample.position, sample.entity))
+    return Sample(
+        entity=sample.entity[order],
+        position=sample.position[order],
+        event_time_ms=None if sample.event_time_ms is None else sample.event_time_ms[order],
+        features=sample.features[order],
+        scored=sample.scored[order],
+        rows_of_entity=sample.rows_of_entity,
+    )
+
+
+def _lengths(sample: Sample, part: NDArray[np.int8], *, window: int, max_gap_ms: int | None) -> NDArray[np.int64]:
+    """(n,) rows seen by the window that ends in each row."""
+    row = np.arange(len(sample.entity))
+    first = np.maximum.accumulate(np.where(_starts_anew(sample, part, max_gap_ms), row, 0))
+    return np.minimum(row - first + 1, window)

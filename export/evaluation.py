@@ -1,0 +1,180 @@
+"""The composition: an artifact and labelled files become figures about its scores. Prints nothing, imports no torch."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.artifact import read_artifact, refuse_overwriting
+from export.columns import choose_columns
+from export.dataset import Dataset
+from export.errors import ExportError, UsageError
+from export.evaluation_report import Evaluation
+from export.event_time import UNITS
+from export.labelled import LabelledRows, read_labelled, with_label
+from export.scoring import Network, RowScores, score_rows
+from export.table_file import open_table
+from export.verdict import Judged, Rules, Verdict, judge, known_metrics
+from export.z_score import z_score
+from schemas.artifact import ELAPSED
+from schemas.manifest import Manifest
+
+VUS_WINDOW = 100
+"""Rows, the same for every model, so that models compare; 0 where each event is judged by itself."""
+
+
+class Watch(Protocol):
+    """Told how far the work is."""
+
+    def stage(self, name: str) -> None:
+        """A new stage begins."""
+        ...
+
+    def rows(self, done: int, total: int | None) -> None:
+        """Rows done in this stage."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationConfig:
+    """Every option of `anomaly-export evaluate`; None = the default that the page tells."""
+
+    model: Path
+    data: tuple[Path, ...]
+    label: str
+    entity: str | None = None
+    timestamp: str | None = None
+    timestamp_unit: str | None = None
+    features: tuple[str, ...] | None = None
+    metrics: tuple[str, ...]
+    vus_window: int | None = None
+    threshold: float = 1.0
+    false_positive_rate: float = 0.001
+    prior: float | None = None
+    episode_gap_s: float = 3600.0
+    json: Path | None = None
+
+
+def evaluate(config: EvaluationConfig, watch: Watch) -> Evaluation:
+    """Scores every row as the worker would, and judges the scores by the labels.
+
+    Raises:
+        ExportError: see the classes in export.errors.
+    """
+    _require_sense(config)
+    content, manifest = read_artifact(config.model)
+    network = Network(content, manifest)
+    dataset = _dataset(config, manifest)
+    if ELAPSED in network.inputs and dataset.columns.timestamp is None:
+        raise UsageError("This model needs to know the time between events: name their column by --timestamp.")
+    watch.stage("reading")
+    rows = read_labelled(dataset, watch.rows)
+    watch.stage("scoring")
+    scores = score_rows(network, manifest, rows, watch.rows)
+    _require_finite(scores, rows)
+    rules = _rules(config, manifest)
+    return Evaluation(
+        manifest=manifest,
+        threshold=config.threshold,
+        rules=rules,
+        entities=rows.entities,
+        has_times=rows.sample.event_time_ms is not None,
+        verdicts=_verdicts(config, manifest, rows, scores, rules, watch),
+    )
+
+
+def _require_sense(config: EvaluationConfig) -> None:
+    known_metrics(config.metrics)
+    for option, holds, rule in (
+        ("--vus-window", config.vus_window is None or config.vus_window >= 0, "0 or more rows"),
+        ("--false-positive-rate", 0 <= config.false_positive_rate <= 1, "between 0 and 1"),
+        ("--prior", config.prior is None or 0 < config.prior < 1, "between 0 and 1, without these"),
+        ("--episode-gap", 0 <= config.episode_gap_s < float("inf"), "0 or more seconds"),
+        ("--threshold", np.isfinite(config.threshold), "a finite number"),
+    ):
+        if not holds:
+            raise UsageError(f"{option} must be {rule}.")
+    if config.timestamp_unit not in {None, *UNITS}:
+        raise UsageError(f"--timestamp-unit {config.timestamp_unit}: give {', '.join(UNITS)}.")
+    if config.json is not None:
+        refuse_overwriting("--json", config.json, [config.model, *config.data])
+        if not config.json.parent.is_dir():
+            raise UsageError(f"--json {config.json}: the folder {config.json.parent} does not exist; create it first.")
+
+
+def _dataset(config: EvaluationConfig, manifest: Manifest) -> Dataset:
+    features = config.features or manifest.feature_names
+    if len(features) != len(manifest.features):
+        raise UsageError(
+            f"--features names {len(features)} columns, but the model reads {len(manifest.features)}: "
+            f"{', '.join(manifest.feature_names)}."
+        )
+    tables = [open_table(path) for path in config.data]
+    columns = choose_columns(
+        tables,
+        entity=config.entity,
+        timestamp=config.timestamp,
+        timestamp_unit=config.timestamp_unit,
+        features=with_label(features, config.label),
+    )
+    if manifest.max_gap_s is not None and columns.timestamp is None:
+        raise UsageError(
+            f"This model cuts its windows where more than {manifest.max_gap_s:g} s pass between two events: "
+            "name the column of times by --timestamp."
+        )
+    return Dataset(tables, columns)
+
+
+def _require_finite(scores: RowScores, rows: LabelledRows) -> None:
+    broken = np.flatnonzero(~np.isfinite(scores.causal) | ~np.isfinite(scores.revised))
+    if len(broken):
+        first = int(broken[0])
+        name = rows.entities[rows.sample.entity[first]]
+        place = f"row {rows.sample.position[first] + 1}{f' of {name!r}' if name else ''}"
+        raise ExportError(f"The model gives no finite score for {len(broken):,} of the rows, the first being {place}.")
+
+
+def _rules(config: EvaluationConfig, manifest: Manifest) -> Rules:
+    by_kind = VUS_WINDOW if manifest.window > 1 else 0
+    return Rules(
+        metrics=config.metrics,
+        vus_window=by_kind if config.vus_window is None else config.vus_window,
+        false_positive_rate=config.false_positive_rate,
+        prior=config.prior,
+        episode_gap_ms=round(config.episode_gap_s * 1000),
+    )
+
+
+def _verdicts(
+    config: EvaluationConfig, manifest: Manifest, rows: LabelledRows, scores: RowScores, rules: Rules, watch: Watch
+) -> dict[str, Verdict]:
+    alarm = (scores.causal > config.threshold) & ~scores.warming
+    candidates = {
+        "causal": (scores.causal, alarm),
+        "revised": (scores.revised, (scores.revised > config.threshold) & ~scores.warming),
+    }
+    plain = z_score(rows.sample.features, manifest.features)
+    if plain is not None:
+        candidates["z-score"] = (plain, _as_many(plain, alarm, scores.warming))
+    verdicts = {}
+    for name, (score, raised) in candidates.items():
+        watch.stage(f"judging {name}")
+        judged = Judged(
+            label=rows.label,
+            score=score,
+            alarm=raised,
+            warming=scores.warming,
+            time_ms=rows.sample.event_time_ms,
+        )
+        verdicts[name] = judge(judged, rows.slices(), rules, watch.rows)
+    return verdicts
+
+
+def _as_many(score: NDArray[np.float64], alarm: NDArray[np.bool_], warming: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Alarms of the highest scores, as many as another score raised: a baseline without calibration, judged fairly."""
+    able = np.sort(score[~warming])[::-1]
+    wanted = int(alarm.sum())
+    raised = score > able[wanted] if wanted < len(able) else np.ones(len(score), dtype=np.bool_)
+    return np.asarray(raised & ~warming)

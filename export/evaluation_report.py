@@ -1,0 +1,181 @@
+"""What `evaluate` tells, as tables and as JSON. Knows no files, and computes nothing."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from export.verdict import Figures, Rules, Verdict
+from schemas.manifest import Manifest
+
+Json: TypeAlias = Mapping[str, "Json"] | Sequence["Json"] | str | float | bool | None
+
+_MOST_ENTITIES = 30  # in the table; the JSON has them all
+_HEADINGS: Mapping[str, str] = {
+    "vus-pr": "VUS-PR",
+    "vus-roc": "VUS-ROC",
+    "auroc": "AUROC",
+    "average-precision": "AP",
+    "recall": "recall",
+}
+_MEANINGS: Mapping[str, str] = {
+    "causal": "known at once, from a row and those before it",
+    "revised": "the mean over all windows that cover a row; known up to W - 1 rows later, which its delay leaves out",
+    "z-score": "a plain baseline, distances from the training medians; as many alarms as causal",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """Everything that was found out."""
+
+    manifest: Manifest
+    threshold: float
+    rules: Rules
+    entities: tuple[str, ...]  # ("",) where all rows are of one
+    has_times: bool
+    verdicts: Mapping[str, Verdict]  # score -> figures; causal first
+
+
+def print_evaluation(evaluation: Evaluation, console: Console) -> None:
+    """How well the scores order the rows, what the alarms found, and what became of the promise."""
+    overall = evaluation.verdicts["causal"].overall
+    console.print(_headline(evaluation, overall), highlight=False, markup=False)
+    ranking = [_HEADINGS[name] for name in evaluation.rules.metrics]
+    alarms = ["found", "false episodes", "alarms a day", "false alarms", "delay"]
+    for headings, cells in ((ranking, _ranking_cells), (alarms, _alarm_cells)):
+        console.print(_table(headings, cells, evaluation), highlight=False, markup=False)
+    for line in _notes(evaluation):
+        console.print(line, highlight=False, markup=False)
+
+
+def as_json(evaluation: Evaluation) -> dict[str, Json]:
+    """Everything, by the names that the page explains; null where a figure has no meaning."""
+    manifest, rules = evaluation.manifest, evaluation.rules
+    return {
+        "model": {
+            "name": manifest.name,
+            "version": manifest.version,
+            "digest": manifest.digest,
+            "window": manifest.window,
+            "alarm_rate": manifest.alarm_rate,
+        },
+        "rules": {
+            "threshold": evaluation.threshold,
+            "vus_window": rules.vus_window,
+            "false_positive_rate": rules.false_positive_rate,
+            "prior": rules.prior,
+            "episode_gap_s": rules.episode_gap_ms / 1000 if evaluation.has_times else None,
+        },
+        "scores": {
+            name: {
+                "overall": _figures_as_json(verdict.overall),
+                "entities": {}
+                if evaluation.entities == ("",)
+                else dict(zip(evaluation.entities, map(_figures_as_json, verdict.entities), strict=True)),
+            }
+            for name, verdict in evaluation.verdicts.items()
+        },
+    }
+
+
+def _figures_as_json(figures: Figures) -> dict[str, Json]:
+    alarms, incidents = figures.alarms, figures.incidents
+    return {
+        "rows": figures.rows,
+        "labelled_rows": alarms.labelled_rows,
+        **{name.replace("-", "_"): value for name, value in figures.ranking.items()},
+        "alarms": alarms.true_alarms + sum(alarms.false_alarms),
+        "row_precision": alarms.precision,
+        "row_recall": alarms.recall,
+        "false_alarm_rate": alarms.false_alarm_rate,
+        "false_alarm_rate_over_time": list(alarms.false_alarm_rate_over_time),
+        "alarms_a_day": alarms.alarms_a_day,
+        "incidents": incidents.incidents,
+        "incidents_found": incidents.found,
+        "event_precision": incidents.precision,
+        "event_recall": incidents.recall,
+        "episodes": incidents.episodes,
+        "false_episodes": incidents.false_episodes,
+        "false_episodes_a_day": incidents.false_episodes / alarms.entity_days if alarms.entity_days else None,
+        "median_delay_rows": incidents.median_delay_rows,
+        "median_delay_s": incidents.median_delay_s,
+    }
+
+
+def _headline(evaluation: Evaluation, figures: Figures) -> str:
+    manifest = evaluation.manifest
+    entities, incidents = len(evaluation.entities), figures.incidents.incidents
+    return (
+        f"{manifest.name}, version {manifest.version}, on {figures.rows:,} rows of {entities:,} "
+        f"{'entity' if entities == 1 else 'entities'}: {incidents:,} {'incident' if incidents == 1 else 'incidents'}, "
+        f"{figures.alarms.labelled_rows:,} labelled rows"
+    )
+
+
+def _table(headings: Sequence[str], cells: Callable[[Figures], list[str]], evaluation: Evaluation) -> Table:
+    """A row a score, and below them the causal one by entity."""
+    table = Table("score", *headings, box=box.SIMPLE)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, verdict in evaluation.verdicts.items():
+        table.add_row(name, *cells(verdict.overall))
+    if len(evaluation.entities) > 1:
+        table.add_section()
+        table.add_row("causal of:")
+        each = evaluation.verdicts["causal"].entities
+        for name, figures in list(zip(evaluation.entities, each, strict=True))[:_MOST_ENTITIES]:
+            table.add_row(name, *cells(figures))
+    return table
+
+
+def _ranking_cells(figures: Figures) -> list[str]:
+    return ["-" if value is None else f"{value:.3f}" for value in figures.ranking.values()]
+
+
+def _alarm_cells(figures: Figures) -> list[str]:
+    alarms, incidents = figures.alarms, figures.incidents
+    return [
+        f"{incidents.found} of {incidents.incidents}",
+        f"{incidents.false_episodes} of {incidents.episodes}",
+        "-" if alarms.alarms_a_day is None else f"{alarms.alarms_a_day:.3g}",
+        _percent(alarms.false_alarm_rate),
+        _delay(figures),
+    ]
+
+
+def _delay(figures: Figures) -> str:
+    seconds, rows = figures.incidents.median_delay_s, figures.incidents.median_delay_rows
+    if seconds is not None:
+        return f"{seconds:.3g} s" if seconds < 120 else f"{seconds / 60:,.0f} min"
+    return "-" if rows is None else f"{rows:g} rows"
+
+
+def _notes(evaluation: Evaluation) -> list[str]:
+    rules, promised = evaluation.rules, evaluation.manifest.alarm_rate
+    alarms = evaluation.verdicts["causal"].overall.alarms
+    over_time = " ".join(_percent(rate) for rate in alarms.false_alarm_rate_over_time)
+    notes = [f"{name}: {_MEANINGS[name]}" for name in evaluation.verdicts]
+    notes.append(
+        f"promised false alarms {_percent(promised)}, realised {_percent(alarms.false_alarm_rate)}; "
+        f"in tenths of each entity's rows, oldest first: {over_time}"
+    )
+    if set(rules.metrics) & {"vus-pr", "vus-roc"}:
+        mean = ", all entities: the mean of theirs" if len(evaluation.entities) > 1 else ""
+        notes.append(f"VUS: buffers up to {rules.vus_window} rows{mean}")
+    if "recall" in rules.metrics:
+        notes.append(f"recall: of labelled rows, at {_percent(rules.false_positive_rate)} false alarms")
+    if rules.prior is not None and "average-precision" in rules.metrics:
+        notes.append(f"AP: normal rows weighted so that {_percent(rules.prior)} of all are labelled")
+    gap = f"at most {rules.episode_gap_ms / 1000:g} s apart" if evaluation.has_times else "in consecutive rows"
+    notes.append(f"episode: alarms {gap}; false: none of them in an incident; a day: of one entity; delay: the median")
+    if len(evaluation.entities) > _MOST_ENTITIES:
+        notes.append(f"{len(evaluation.entities) - _MOST_ENTITIES:,} more entities: see --json")
+    return notes
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share * 100:.2g} %"

@@ -1,0 +1,257 @@
+"""`evaluate` as its user meets it: what is printed and written, and one sentence where something is wrong."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+
+from export.cli import main
+from export.report import TrainingReport
+from tests.artifacts import make_artifact
+from tests.export.conftest import machine_table
+from worker.demo.machines import Machines, labels, load_machines
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "machines"
+Sentence = Callable[..., str]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return make_artifact(tmp_path / "m.onnx", min_length=1)
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Callable[..., Path]:
+    def write(*rows: str, header: str = "machine,time,x,y,bad", name: str = "rows.csv") -> Path:
+        path = tmp_path / name
+        path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def refusal(capsys: pytest.CaptureFixture[str]) -> Sentence:
+    """Runs evaluate, which must fail with the exit code and one sentence."""
+
+    def run(code: int, model: Path, data: Path, *options: str) -> str:
+        assert main(["evaluate", str(model), "--data", str(data), "--label", "bad", *options]) == code
+        told = capsys.readouterr()
+        assert told.out == ""
+        assert told.err.count("\n") == 1
+        return told.err.removeprefix("anomaly-export: ").strip()
+
+    return run
+
+
+@pytest.fixture
+def machines_of_the_demo(tmp_path: Path) -> tuple[Machines, Path]:
+    """The demo's servers, and their test rows with a column of labels."""
+    machines = load_machines(EXAMPLES)
+    tables = []
+    for server in machines.test:
+        rows = pyarrow.csv.read_csv(EXAMPLES / "test" / f"{server}.csv.gz")
+        label = labels(machines, server).astype(np.int64)
+        tables.append(rows.append_column("bad", pa.array(label)))
+    path = tmp_path / "labelled.parquet"
+    pyarrow.parquet.write_table(pa.concat_tables(tables), path)
+    return machines, path
+
+
+def figures(path: Path, score: str = "causal") -> Mapping[str, object]:
+    found: Mapping[str, object] = json.loads(path.read_text(encoding="utf-8"))["scores"][score]["overall"]
+    return found
+
+
+def test_the_servers_of_the_demo_from_end_to_end(
+    machines_of_the_demo: tuple[Machines, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machines, data = machines_of_the_demo
+    train = np.concatenate([rows.values for rows in machines.train.values()])
+    model = make_artifact(
+        tmp_path / "servers.onnx",
+        features=machines.features,
+        window=8,
+        mean=train.mean(axis=0).tolist(),
+        std=np.maximum(train.std(axis=0), 0.05).tolist(),
+        with_step_score=True,
+        min_length=4,
+    )
+    written = tmp_path / "figures.json"
+    columns = ["--entity", "server", "--timestamp", "time", "--label", "bad", "--vus-window", "20"]
+    assert main(["evaluate", str(model), "--data", str(data), *columns, "--json", str(written)]) == 0
+    told = capsys.readouterr()
+    assert told.err == ""
+    assert "25,920 rows of 6 entities: 39 incidents, 1,295 labelled rows" in " ".join(told.out.split())
+    assert "…" not in told.out  # the tables fit a terminal of 80 columns
+    assert "promised false alarms 0.1 %" in told.out
+    scores = json.loads(written.read_text(encoding="utf-8"))["scores"]
+    assert set(scores) == {"causal", "revised"}  # this artifact has no quantiles
+    overall, entities = scores["causal"]["overall"], scores["causal"]["entities"]
+    assert set(entities) == set(machines.test)
+    assert overall["vus_pr"] == pytest.approx(np.mean([of["vus_pr"] for of in entities.values()]))
+    assert overall["incidents_found"] == sum(of["incidents_found"] for of in entities.values())
+    assert len(overall["false_alarm_rate_over_time"]) == 10
+    assert overall["vus_roc"] > 0.6  # even the plainest detector is better than none
+    assert overall["false_episodes_a_day"] == pytest.approx(overall["false_episodes"] / 90)
+
+
+def test_a_trained_detector_finds_what_was_planted_and_stands_beside_the_z_score(
+    trained: TrainingReport, tmp_path: Path
+) -> None:
+    rows = machine_table(machines=2, rows=600)
+    speed, label = rows["speed"].to_numpy().copy(), np.zeros(1200, dtype=np.int64)
+    for place in (300, 1000):
+        speed[place : place + 20] = 200.0
+        label[place : place + 20] = 1
+    data, written = tmp_path / "planted.csv", tmp_path / "figures.json"
+    planted = rows.set_column(rows.schema.get_field_index("speed"), "speed", pa.array(speed))
+    pyarrow.csv.write_csv(planted.append_column("bad", pa.array(label)), data)
+    columns = ["--entity", "machine", "--timestamp", "time", "--label", "bad"]
+    assert main(["evaluate", str(trained.output), "--data", str(data), *columns, "--json", str(written)]) == 0
+    causal, plain = figures(written), figures(written, "z-score")
+    assert causal["incidents_found"] == 2
+    assert causal["median_delay_rows"] == 0
+    assert causal["row_recall"] == 1.0
+    assert plain["auroc"] == 1.0
+    assert plain["alarms"] == pytest.approx(causal["alarms"], abs=20)  # of equal scores at its threshold all or none
+
+
+def test_columns_may_be_called_otherwise_than_the_features(model: Path, table: Callable[..., Path]) -> None:
+    data = table("0,0,0", "9,9,1", "0,0,0", header="left,right,bad")
+    written = data.with_name("figures.json")
+    options = ["--features", "left,right", "--label", "bad", "--metric", "auroc", "--json", str(written)]
+    assert main(["evaluate", str(model), "--data", str(data), *options]) == 0
+    causal = figures(written)
+    assert "vus_pr" not in causal
+    assert causal["incidents_found"] == 1
+    assert causal["median_delay_s"] is None  # no times
+    assert json.loads(written.read_text(encoding="utf-8"))["scores"]["causal"]["entities"] == {}
+
+
+def test_without_incidents_the_false_alarms_are_still_told(
+    model: Path, table: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = table(*["a,0,0,0,0"] * 9, "a,0,9,9,0")
+    assert main(["evaluate", str(model), "--data", str(data), "--label", "bad"]) == 0
+    shown = capsys.readouterr().out
+    assert "0 incidents" in shown
+    assert "promised false alarms 0.1 %, realised 10 %" in " ".join(shown.split())
+
+
+def test_a_prior_weighs_the_normal_rows(model: Path, table: Callable[..., Path]) -> None:
+    data = table("a,0,1,1,1", "a,0,0,0,0", "a,0,2,2,0", "a,0,0,0,0")
+    written = data.with_name("figures.json")
+    found = []
+    for options in ([], ["--prior", "0.01"]):
+        assert (
+            main(["evaluate", str(model), "--data", str(data), "--label", "bad", "--json", str(written), *options]) == 0
+        )
+        found.append(figures(written)["average_precision"])
+    assert found[1] < found[0] / 5
+
+
+@pytest.mark.parametrize("name", ["point-adjusted-f1", "PA-F1", "f1_pa", "point-adjusted-recall"])
+def test_point_adjusted_figures_are_refused_with_the_reason(
+    name: str, model: Path, table: Callable[..., Path], refusal: Sentence
+) -> None:
+    sentence = refusal(2, model, table("a,0,0,0,0"), "--metric", name)
+    assert f"--metric {name} is not computed" in sentence
+    assert "a random score reaches 0.73 (TSB-AD, NeurIPS 2024)" in sentence
+
+
+@pytest.mark.parametrize(
+    ("label", "sentence"),
+    [
+        ("2", "rows.csv, row 2: bad holds 2; a label is 0 (normal) or 1 (anomalous)."),
+        ("0.5", "rows.csv, row 2: bad holds 0.5; a label is 0 (normal) or 1 (anomalous)."),
+        ("", "rows.csv, row 2: bad is missing; a label is 0 (normal) or 1 (anomalous)."),
+        ("yes", "rows.csv, row 2: bad holds 'yes', which is not a number."),
+    ],
+)
+def test_a_wrong_label_is_named_with_file_row_and_column(
+    label: str, sentence: str, model: Path, table: Callable[..., Path], refusal: Sentence
+) -> None:
+    assert refusal(1, model, table("a,0,0,0,0", f"a,0,0,0,{label}", "a,0,0,0,1")) == sentence
+
+
+def test_labels_of_another_type_are_refused(model: Path, tmp_path: Path, refusal: Sentence) -> None:
+    data = tmp_path / "rows.parquet"
+    pyarrow.parquet.write_table(pa.table({"x": [0.0], "y": [0.0], "bad": [True]}), data)
+    assert refusal(2, model, data) == "--label bad: in rows.parquet it holds bool; labels are the numbers 0 and 1."
+
+
+def test_missing_columns_are_named(model: Path, table: Callable[..., Path], refusal: Sentence) -> None:
+    assert refusal(2, model, table("1,0", header="x,bad")) == "rows.csv has no column 'y'; it has x, bad."
+    assert refusal(2, model, table("1,0", header="x,y")) == "rows.csv has no column 'bad'; it has x, y."
+    whole = table("a,0,0,0,0")
+    assert "has no column 'server'" in refusal(2, model, whole, "--entity", "server")
+    assert refusal(2, model, whole, "--features", "x") == "--features names 1 columns, but the model reads 2: x, y."
+
+
+def test_the_label_is_no_feature(model: Path, table: Callable[..., Path], refusal: Sentence) -> None:
+    assert "--label bad: the model reads this column" in refusal(2, model, table("a,0,0,0,0"), "--features", "x,bad")
+
+
+def test_a_file_without_rows_is_refused(model: Path, table: Callable[..., Path], refusal: Sentence) -> None:
+    assert refusal(1, model, table()) == "rows.csv: there is no row of data."
+
+
+def test_a_missing_or_damaged_model_is_refused(
+    model: Path, table: Callable[..., Path], refusal: Sentence, tmp_path: Path
+) -> None:
+    data = table("a,0,0,0,0")
+    assert "cannot be read" in refusal(2, tmp_path / "no.onnx", data)
+    model.write_bytes(model.read_bytes()[:-9])
+    assert "is no sound artifact" in refusal(3, model, data)
+
+
+@pytest.mark.parametrize("knobs", [{"max_gap_s": 60.0}, {"with_elapsed": True}], ids=["gap", "elapsed"])
+def test_a_model_that_needs_times_asks_for_them(
+    knobs: dict[str, object], table: Callable[..., Path], refusal: Sentence, tmp_path: Path
+) -> None:
+    assert "--timestamp" in refusal(2, make_artifact(tmp_path / "t.onnx", **knobs), table("a,0,0,0,0"))
+
+
+def test_a_score_that_is_not_finite_ends_the_evaluation(
+    table: Callable[..., Path], refusal: Sentence, tmp_path: Path
+) -> None:
+    model = make_artifact(tmp_path / "n.onnx", nan_above=50.0)
+    sentence = refusal(1, model, table("a,0,0,0,0", "a,0,99,99,1"), "--entity", "machine")
+    assert sentence == "The model gives no finite score for 2 of the rows, the first being row 1 of 'a'."
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--vus-window", "-1"], "--vus-window must be 0 or more rows."),
+        (["--false-positive-rate", "2"], "--false-positive-rate must be between 0 and 1."),
+        (["--prior", "0"], "--prior must be between 0 and 1, without these."),
+        (["--prior", "nan"], "--prior must be between 0 and 1, without these."),
+        (["--episode-gap", "-1"], "--episode-gap must be 0 or more seconds."),
+        (["--threshold", "nan"], "--threshold must be a finite number."),
+        (["--metric", "accuracy"], "--metric accuracy: there is no such metric; give vus-pr"),
+        (["--timestamp-unit", "weeks"], "--timestamp-unit weeks: give s, ms"),
+        (["--json", "nowhere/f.json"], "--json nowhere/f.json: the folder nowhere does not exist; create it first."),
+    ],
+)
+def test_wrong_options_are_told_in_a_sentence(
+    options: list[str], sentence: str, model: Path, table: Callable[..., Path], refusal: Sentence
+) -> None:
+    assert sentence in refusal(2, model, table("a,0,0,0,0"), *options)
+
+
+def test_no_file_that_is_read_is_overwritten(model: Path, table: Callable[..., Path], refusal: Sentence) -> None:
+    data = table("a,0,0,0,0")
+    assert "would overwrite" in refusal(2, model, data, "--json", str(data))
+    assert "would overwrite" in refusal(2, model, data, "--json", str(model))
+
+
+def test_the_data_must_be_named(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(model), "--label", "bad"]) == 2
+    assert "--data is required" in capsys.readouterr().err
