@@ -39,6 +39,11 @@ class Evaluation:
     has_times: bool
     verdicts: Mapping[str, Verdict]  # score -> figures; causal first
 
+    @property
+    def promised(self) -> float:
+        """The share of normal rows that may alarm: a score of s is as rare as the alarm rate to the power of s."""
+        return float(min(1.0, self.manifest.alarm_rate**self.threshold))
+
 
 def print_evaluation(evaluation: Evaluation, console: Console) -> None:
     """How well the scores order the rows, what the alarms found, and what became of the promise."""
@@ -65,6 +70,7 @@ def as_json(evaluation: Evaluation) -> dict[str, Json]:
         },
         "rules": {
             "threshold": evaluation.threshold,
+            "promised_false_alarm_rate": evaluation.promised,
             "vus_window": rules.vus_window,
             "false_positive_rate": rules.false_positive_rate,
             "prior": rules.prior,
@@ -155,12 +161,12 @@ def _delay(figures: Figures) -> str:
 
 
 def _notes(evaluation: Evaluation) -> list[str]:
-    rules, promised = evaluation.rules, evaluation.manifest.alarm_rate
+    rules = evaluation.rules
     alarms = evaluation.verdicts["causal"].overall.alarms
     over_time = " ".join(_percent(rate) for rate in alarms.false_alarm_rate_over_time)
     notes = [f"{name}: {_MEANINGS[name]}" for name in evaluation.verdicts]
     notes.append(
-        f"promised false alarms {_percent(promised)}, realised {_percent(alarms.false_alarm_rate)}; "
+        f"promised false alarms {_percent(evaluation.promised)}, realised {_percent(alarms.false_alarm_rate)}; "
         f"in tenths of each entity's rows, oldest first: {over_time}"
     )
     if set(rules.metrics) & {"vus-pr", "vus-roc"}:

@@ -81,7 +81,7 @@ def known_metrics(names: Sequence[str]) -> tuple[str, ...]:
             )
         if name not in METRICS:
             raise UsageError(f"--metric {name}: there is no such metric; give {', '.join(METRICS)}.")
-    return tuple(names)
+    return tuple(dict.fromkeys(names))
 
 
 def judge(

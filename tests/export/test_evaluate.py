@@ -1,6 +1,7 @@
 """`evaluate` as its user meets it: what is printed and written, and one sentence where something is wrong."""
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -144,6 +145,33 @@ def test_without_incidents_the_false_alarms_are_still_told(
     assert "promised false alarms 0.1 %, realised 10 %" in " ".join(shown.split())
 
 
+def test_a_higher_threshold_promises_fewer_false_alarms(
+    model: Path, table: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = table("a,0,0,0,0", "a,0,3.5,3.5,1")
+    options = ["--label", "bad", "--threshold", "2"]
+    assert main(["evaluate", str(model), "--data", str(data), *options]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "promised false alarms 0.0001 %" in shown
+    assert "causal 0 of 1" in shown
+
+
+def test_names_of_entities_are_no_markup_and_a_metric_named_twice_is_one(
+    model: Path, table: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = table("[red]a,0,0,0,0", "[red]a,0,9,9,1", "b,0,0,0,0")
+    columns = ["--label", "bad", "--entity", "machine", "--metric", "auroc", "auroc"]
+    assert main(["evaluate", str(model), "--data", str(data), *columns]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "[red]a 1.000 b - score" in shown  # b has rows of one kind only
+
+
+def test_rows_out_of_order_are_refused_by_row(model: Path, table: Callable[..., Path], refusal: Sentence) -> None:
+    data = table("a,20,0,0,0", "a,10,0,0,0")
+    sentence = refusal(1, model, data, "--entity", "machine", "--timestamp", "time", "--timestamp-unit", "s")
+    assert sentence == "rows.csv, row 2: the timestamp of 'a' goes back by 10 s; sort the rows by time."
+
+
 def test_a_prior_weighs_the_normal_rows(model: Path, table: Callable[..., Path]) -> None:
     data = table("a,0,1,1,1", "a,0,0,0,0", "a,0,2,2,0", "a,0,0,0,0")
     written = data.with_name("figures.json")
@@ -250,6 +278,16 @@ def test_no_file_that_is_read_is_overwritten(model: Path, table: Callable[..., P
     data = table("a,0,0,0,0")
     assert "would overwrite" in refusal(2, model, data, "--json", str(data))
     assert "would overwrite" in refusal(2, model, data, "--json", str(model))
+
+
+def test_without_the_runtime_it_says_what_to_install(
+    model: Path, table: Callable[..., Path], refusal: Sentence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = table("a,0,0,0,0")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    for name in ("export.scoring", "export.evaluation"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    assert refusal(1, model, data) == "Evaluating needs onnxruntime: pip install 'anomaly-worker[files,cpu]'."
 
 
 def test_the_data_must_be_named(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
