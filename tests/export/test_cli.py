@@ -108,6 +108,7 @@ def test_help_teaches_by_examples_and_loads_no_torch() -> None:
     script = (
         "import sys; from export.cli import main\n"
         "assert main(['--help']) == main(['train', '--help']) == main(['inspect', 'absent.onnx']) - 2 == 0\n"
+        "assert main(['evaluate', '--help']) == 0\n"
         "assert not {'torch', 'onnxruntime', 'pyarrow'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
