@@ -569,9 +569,6 @@ class MemoryProducer:
         self._check()
         return 0
 
-    def purge(self, *_: object, **__: object) -> None:
-        """Nothing is under way."""
-
     def send_offsets_to_transaction(
         self, offsets: Sequence[TopicPartition], group_metadata: _Membership, timeout: float = -1
     ) -> None:

@@ -1,7 +1,7 @@
 """The corridor: polls, decodes, windows, scores, encodes, publishes and commits, one batch after the other.
 
 It owns the order of things: what is staged, what is published, what is committed, what is dropped; rooms and doors
-know nothing of each other. Inference of one batch runs in a thread beside, while the next is decoded.
+know nothing of each other. Inference of one batch, and a commit, run in threads beside, while the next is decoded.
 """
 
 import gc

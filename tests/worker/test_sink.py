@@ -73,9 +73,6 @@ class ScriptedProducer:
         self._tell_deliveries()
         return self.waiting
 
-    def purge(self) -> None:
-        self._called("purge")
-
     def send_offsets_to_transaction(self, offsets: Sequence[TopicPartition], metadata: object, timeout: float) -> None:
         self._called(f"offsets {[place.offset for place in offsets]} of {metadata}")
 
