@@ -6,7 +6,7 @@ DEV    := .venv
 LOCKS  := worker-cpu worker-gpu demo dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-kafka test check bench broker lock clean
+.PHONY: help demo demo-kafka test check bench fuzz broker lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -30,6 +30,9 @@ check: $(DEV)/.ready ## Lint, format, types and import contracts
 bench: $(DEV)/.ready ## Events a second beside the floor and the hand-written loop, in one run
 	@$(DEV)/bin/python -m tests.broker install
 	$(DEV)/bin/python -m tests.benchmarks.throughput $(ARGS)
+
+fuzz: $(DEV)/.ready ## Bad records and bad artifacts by chance (INPUTS=, MUTATIONS=, SEED=): exit 1 with the smallest that breaks a promise
+	@$(DEV)/bin/python -m tests.fuzz $(if $(INPUTS),--inputs $(INPUTS)) $(if $(MUTATIONS),--mutations $(MUTATIONS)) $(if $(SEED),--seed $(SEED))
 
 broker: $(DEV)/.ready ## A real Kafka broker in the foreground, for trying things out (stop it with Ctrl-C)
 	@$(DEV)/bin/python -m tests.broker run

@@ -201,6 +201,8 @@ def _milliseconds(found: object, unit: str) -> int:
         return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - EPOCH) // timedelta(milliseconds=1)
     if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
         raise ValueError("not a number")
+    if found < 0:
+        raise ValueError("before 1970, by however little")
     if unit == "s" and isinstance(found, float):
         found, unit = round(found * 1e6), "us"  # else 1700000000.123 would lie below its millisecond
     return math.floor(found * 1000 // UNITS_A_SECOND[unit])
@@ -230,7 +232,14 @@ def _plain(value: object) -> object:
         return {name: _plain(inner) for name, inner in value.pairs}
     if isinstance(value, list):
         return [_plain(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return None if isinstance(value, int | float) and not _is_double(value) else value
+
+
+def _is_double(number: float) -> bool:
+    try:
+        return math.isfinite(float(number))
+    except OverflowError:
+        return False
 
 
 def _is_number_or_nothing(value: object) -> bool:

@@ -152,6 +152,16 @@ def _check_nodes(nodes: list[NodeProto]) -> None:
             )
         if node.op_type in RANDOM_OPERATORS:
             raise RuleError(f"node `{node.name or node.op_type}` draws random numbers: scores could not be repeated")
+        if not _is_standard(node):
+            raise RuleError(f"node `{node.name or node.op_type}` uses {node.op_type}, no standard operator")
+
+
+def _is_standard(node: NodeProto) -> bool:
+    """The checker only warns of operators that never became standard."""
+    try:
+        return bool(onnx.defs.has(node.op_type, node.domain))
+    except TypeError:  # what is not UTF-8 comes as bytes
+        return False
 
 
 def _tensors(graph: GraphProto) -> Iterator[TensorProto]:

@@ -55,6 +55,8 @@ def load_artifact(uri: str, *, sha256: str | None, limits: DownloadLimits | None
         raise _refused(uri, f"{error}; copy it again, or export it anew") from error
     except RuleError as error:
         raise _refused(uri, f"{error} (docs/artifact.md has the rules)") from error
+    except UnicodeDecodeError as error:  # from anywhere in ONNX's own code, which takes every text for UTF-8
+        raise _refused(uri, "there is text in it that is not UTF-8; copy it again, or export it anew") from error
     return Artifact(file, manifest, digest)
 
 

@@ -270,6 +270,7 @@ def test_the_records_own_timestamp_must_be_one() -> None:
         (b"null", "ms", "bad_timestamp"),
         (b"true", "ms", "bad_timestamp"),
         (b"-1", "ms", "bad_timestamp"),
+        (b"-1e-7", "s", "bad_timestamp"),
         (b"1e999", "ms", "bad_timestamp"),
         (b"9" * 5000, "ms", "bad_timestamp"),
         (b"1700000000000000", "ms", "bad_timestamp"),

@@ -179,3 +179,24 @@ def test_the_golden_windows_of_the_manifest_are_read_back_exactly(tmp_path: Path
     model = artifact_model()
     artifact = load_artifact(write(tmp_path / "model.onnx", sealed_bytes(model)), sha256=None)
     assert artifact.manifest.golden == manifest_of(model).golden
+
+
+@pytest.mark.parametrize("operator", ["ATen", "Affine", "FusedMatMul", ""])
+def test_an_operator_that_never_became_standard_is_refused(tmp_path: Path, operator: str) -> None:
+    """The checker of ONNX lets some of them pass with a warning."""
+    model = artifact_model()
+    model.graph.node[3].op_type = operator
+    assert "no standard operator" in refusal(tmp_path, sealed_bytes(model))
+
+
+def test_an_operator_whose_name_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    file = artifact_model(with_elapsed=True).SerializeToString().replace(b"Unsqueeze", b"Unsqueez\xfa")
+    assert "no standard operator" in refusal(tmp_path, sealed(file))
+
+
+def test_what_onnx_cannot_say_in_utf8_is_refused_all_the_same(tmp_path: Path) -> None:
+    """Its checker's message quotes the names of the file."""
+    model = artifact_model()
+    model.graph.node[4].input[0] = "nowhere"
+    file = model.SerializeToString().replace(b"nowhere", b"nowher\xfa")
+    assert "text in it that is not UTF-8" in refusal(tmp_path, sealed(file))
