@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pydantic import JsonValue
@@ -11,6 +11,8 @@ from pydantic import JsonValue
 _VERSION = "v1"
 _LONGEST = 1_000
 """Characters. Brokers refuse 4,096 bytes; what is longer than this would not be ours."""
+MOST_SKIPPED = 32
+"""Offsets in `skip`: more would not fit, and a model that so many records kill is not fit for work."""
 _LARGEST = 2**63 - 1
 _NUMBER = re.compile(r"[0-9]{1,19}")
 _VERBATIM = re.compile(r"[ -:<-~]+")
@@ -22,8 +24,9 @@ class Checkpoint:
     """The metadata of one partition's committed offset (rule R1).
 
     `lo` is the oldest offset that a window may still need, `spec` identifies what windows and validity depend on (see
-    `spec_of`), `np` is the topic's partition count when it was written. `att` and `skip` attribute crashes and are
-    kept verbatim. Rows below offset `tr` may be missing from windows because the log no longer had them.
+    `spec_of`), `np` is the topic's partition count when it was written. `att` and `skip` attribute crashes: how many
+    workers began at this offset and committed nothing since, and which records kill a worker (`attempts`, `skipped`);
+    both are kept verbatim. Rows below offset `tr` may be missing from windows because the log no longer had them.
     """
 
     lo: int
@@ -32,6 +35,17 @@ class Checkpoint:
     att: str | None = None
     skip: str | None = None
     tr: int | None = None
+
+    @property
+    def attempts(self) -> int:
+        """`att` as a number; 0 where it is absent or none."""
+        return _number(self.att) or 0
+
+    @property
+    def skipped(self) -> tuple[int, ...]:
+        """The offsets in `skip`, ascending; none where it is absent or no list of offsets."""
+        offsets = [_number(part) for part in (self.skip or "").split(",")]
+        return tuple(sorted(offset for offset in offsets if offset is not None))
 
     def encode(self) -> str:
         """The string to commit: ASCII, at most 1,000 characters. Raises ValueError where that cannot be."""
@@ -57,6 +71,11 @@ class Checkpoint:
         if lo is None or not np or "spec" not in fields or (tr is None and "tr" in fields):
             return None
         return cls(lo=lo, spec=fields["spec"], np=np, att=fields.get("att"), skip=fields.get("skip"), tr=tr)
+
+
+def skipping(offsets: Iterable[int]) -> str | None:
+    """`skip` for these offsets: the newest of them that fit; None for none."""
+    return ",".join(map(str, sorted(offsets)[-MOST_SKIPPED:])) or None
 
 
 def _number(text: str | None) -> int | None:

@@ -8,6 +8,7 @@ three standard deviations off, after rows at the mean, is at the threshold. Know
 from collections.abc import Sequence
 from math import log
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -65,6 +66,9 @@ def artifact_model(
     entities: Sequence[str] = (),
     with_entity: bool | None = None,
     nan_above: float | None = None,
+    crash_above: float | None = None,
+    hang_above: float | None = None,
+    hang_turns: int = 1 << 62,
     events_per_day: float | None = None,
     golden_windows: int = 5,
 ) -> onnx.ModelProto:
@@ -72,7 +76,9 @@ def artifact_model(
 
     `mean` and `std` are one number or one a feature. With `entities` the graph has the `entity` input: raw is
     multiplied by 1 + place / 2 (1 for an unseen entity). Windows whose raw lies above `nan_above` score NaN, as a
-    broken model does.
+    broken model does. Those above `crash_above` end the process that scores them (an integer division that overflows is
+    trapped by x86 processors, and ONNX Runtime does not look), those above `hang_above` go through a loop `hang_turns`
+    times: by default they are never done.
     """
     with_entity = bool(entities) if with_entity is None else with_entity
     graph = _graph(
@@ -80,7 +86,7 @@ def artifact_model(
         np.broadcast_to(np.float32(mean), len(features)),
         np.broadcast_to(np.float32(std), len(features)),
         alarm_rate,
-        nan_above,
+        _Traps(nan_above, crash_above, hang_above, hang_turns),
         len(entities) if with_entity else None,
         with_elapsed=with_elapsed,
         with_step_score=with_step_score,
@@ -203,12 +209,21 @@ class _Graph:
         return output
 
 
+class _Traps(NamedTuple):
+    """Above which raw scores the model goes wrong, and how."""
+
+    nan_above: float | None
+    crash_above: float | None
+    hang_above: float | None
+    hang_turns: int
+
+
 def _graph(
     window: int,
     mean: NDArray[np.float32],
     std: NDArray[np.float32],
     alarm_rate: float,
-    nan_above: float | None,
+    traps: _Traps,
     entities: int | None,
     *,
     with_elapsed: bool,
@@ -230,7 +245,7 @@ def _graph(
         squares = _by_entity(graph, squares, entities)
     both_axes = graph.constant("both_axes", [1, 2], np.int64)
     raw = graph.node("ReduceSum", squares, both_axes, output="raw", keepdims=0)
-    _scores(graph, raw, alarm_rate, nan_above)
+    _scores(graph, _trapped(graph, raw, traps), alarm_rate)
     _shares(graph, squares, both_axes, window * features)
     graph.node("Expand", "mean", graph.node("Shape", WINDOW, output="shape"), output=EXPECTED)
     outputs = [
@@ -277,11 +292,42 @@ def _by_entity(graph: _Graph, squares: str, entities: int) -> str:
     return graph.node("Mul", squares, column, output="squares_by_entity")
 
 
-def _scores(graph: _Graph, raw: str, alarm_rate: float, nan_above: float | None) -> None:
-    graph.constant("raw_at_threshold", RAW_AT_THRESHOLD)
-    if nan_above is not None:
-        broken = graph.node("Greater", raw, graph.constant("nan_above", nan_above), output="broken")
+def _trapped(graph: _Graph, raw: str, traps: _Traps) -> str:
+    if traps.nan_above is not None:
+        broken = graph.node("Greater", raw, graph.constant("nan_above", traps.nan_above), output="broken")
         raw = graph.node("Where", broken, graph.constant("nan", np.nan), raw, output="raw_or_nan")
+    if traps.crash_above is not None:
+        raw = _crashing(graph, raw, traps.crash_above)
+    return raw if traps.hang_above is None else _hanging(graph, raw, traps.hang_above, traps.hang_turns)
+
+
+def _crashing(graph: _Graph, raw: str, above: float) -> str:
+    deadly = graph.node("Greater", raw, graph.constant("crash_above", above), output="deadly")
+    one, minus_one = graph.constant("int_one", 1, np.int64), graph.constant("int_minus_one", -1, np.int64)
+    divisor = graph.node("Where", deadly, minus_one, one, output="trap_divisor")
+    lowest = graph.constant("int_lowest", np.iinfo(np.int64).min, np.int64)
+    quotient = graph.node("Div", lowest, divisor, output="quotient")
+    ratio = graph.node("Div", quotient, lowest, output="ratio")  # 1: the division is not for nothing
+    return graph.node("Mul", raw, graph.node("Cast", ratio, output="factor", to=TensorProto.FLOAT), output="raw_alive")
+
+
+def _hanging(graph: _Graph, raw: str, above: float, times: int) -> str:
+    endless = graph.node("Greater", raw, graph.constant("hang_above", above), output="endless")
+    turns = graph.constant("turns", times, np.int64)
+    each = graph.node("Where", endless, turns, graph.constant("no_turns", 0, np.int64), output="each_turns")
+    count = graph.node("ReduceMax", each, output="count", keepdims=0)
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["go_on"]), helper.make_node("Identity", ["held"], ["held_on"])],
+        "turn",
+        [_tensor("turn", [], TensorProto.INT64), _tensor("go", [], TensorProto.BOOL), _tensor("held", ["batch"])],
+        [_tensor("go_on", [], TensorProto.BOOL), _tensor("held_on", ["batch"])],
+    )
+    go = graph.constant("go_first", value=True, dtype=np.bool_)
+    return graph.node("Loop", count, go, raw, output="raw_held", body=body)
+
+
+def _scores(graph: _Graph, raw: str, alarm_rate: float) -> None:
+    graph.constant("raw_at_threshold", RAW_AT_THRESHOLD)
     graph.node("Div", raw, "raw_at_threshold", output=SCORE)
     exponent = graph.node("Div", raw, graph.constant("tail", -_tail_scale(alarm_rate)), output="log_p_value")
     p_value = graph.node("Exp", exponent, output="p_value_or_zero")

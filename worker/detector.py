@@ -49,10 +49,12 @@ class Detector:
 
     def __init__(self, artifact: Artifact, *, provider: Wanted, threads: int, explain: ExplainRule) -> None:
         runtime = Runtime(provider, threads=threads)
+        self.artifact = artifact
+        self.threads = threads
+        self.explain = explain
         self.manifest = artifact.manifest
         self.provider = runtime.provider
         self.provider_reason = runtime.reason
-        self._explain = explain
         self._places = {name: place for place, name in enumerate(self.manifest.entities, start=1)}
         model = onnx.load_from_string(artifact.file)
         shape = (self.manifest.window, len(self.manifest.features))
@@ -93,9 +95,9 @@ class Detector:
         return columns
 
     def _is_explained(self, score: Float32, length: Int64) -> Bool:
-        match self._explain.when:
+        match self.explain.when:
             case "anomalies":
-                return (score > self._explain.threshold) & (length >= self.manifest.min_length)
+                return (score > self.explain.threshold) & (length >= self.manifest.min_length)
             case "all":
                 return np.isfinite(score)
             case "never":

@@ -44,7 +44,11 @@ def load_artifact(uri: str, *, sha256: str | None, limits: DownloadLimits | None
         ConfigError: a URL without a digest, or of another scheme.
     """
     limits = limits or DownloadLimits(max_bytes=MAX_ARTIFACT_BYTES)
-    file = _read(uri, pinned=sha256 is not None, limits=limits)
+    return verified(_read(uri, pinned=sha256 is not None, limits=limits), uri=uri, sha256=sha256)
+
+
+def verified(file: bytes, *, uri: str, sha256: str | None) -> Artifact:
+    """The artifact that these bytes are, which came from `uri`. Raises ArtifactError where it is refused."""
     try:
         digest = verified_digest(file)
         _check_pin(uri, file, digest, sha256)

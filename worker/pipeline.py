@@ -8,15 +8,16 @@ import gc
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
 from schemas.dead_letter import REASON_HEADER
-from worker.batch import Events, Outgoing, Records, Scores, Windows
+from worker.batch import Events, Int64, Outgoing, Records, Scores, Windows
+from worker.bounded import beside
 from worker.decoder import JsonDecoder
 from worker.detector import Detector
 from worker.encoder import Encoder
@@ -26,6 +27,8 @@ from worker.probes import Health
 from worker.replay import Plan
 from worker.sink import Settle, Sink
 from worker.source import Source, ends_of
+from worker.suspects import ENOUGH, WATCHED_BATCHES, Watch, first_culprit, some, without
+from worker.trial import Trial, TrialError
 from worker.windows import WindowStore
 
 log = logging.getLogger(__name__)
@@ -40,6 +43,7 @@ _ENDING_TIMEOUT_S = 6.0
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
 _REPORT_EVERY_S = 1.0
+_STAY_EVERY_S = 0.2
 _COLLECT_EVERY_S = 30.0
 
 
@@ -123,6 +127,7 @@ class Pipeline:
         self._staged: deque[_Staged] = deque()
         self._published: list[_Published] = []
         self._committing: _Committing | None = None
+        self._watched: dict[int, Watch] = {}
         self._commit_due_s = 0.0
         self._report_due_s = 0.0
         self._collect_due_s = clock() + _COLLECT_EVERY_S
@@ -180,7 +185,7 @@ class Pipeline:
         if polled.refill is not None:
             self._refill(polled.refill)
         if polled.live is not None:
-            self._stage(polled.live)
+            self._take(polled.live)
         self._settle()
         self._publish_scored(all_of_them=polled.live is None)
         now_s = self._clock()
@@ -200,17 +205,22 @@ class Pipeline:
 
     def _refill(self, records: Records) -> None:
         """Rows from below the committed offset fill the windows; nothing is emitted (I10)."""
-        events = self._rooms.decoder.decode(records)
+        events = self._decode(records)
         self._rooms.windows.refill(events, partition=records.partition[events.row], offset=records.offset[events.row])
 
-    def _stage(self, records: Records) -> None:
-        rooms = self._rooms
-        began_s = self._clock()
-        events = rooms.decoder.decode(records)
-        decoded_s = self._clock()
-        windows = rooms.windows.extend(
+    def _decode(self, records: Records) -> Events:
+        return without(self._rooms.decoder.decode(records), records, self._source.skipped)
+
+    def _extend(self, records: Records, events: Events) -> Windows:
+        return self._rooms.windows.extend(
             events, partition=records.partition[events.row], offset=records.offset[events.row]
         )
+
+    def _stage(self, records: Records) -> None:
+        began_s = self._clock()
+        events = self._decode(records)
+        decoded_s = self._clock()
+        windows = self._extend(records, events)
         windowed_s = self._clock()
         scores = self._inference.submit(self._score, windows, events.entity)
         self._staged.append(_Staged(records, events, windows, scores))
@@ -242,6 +252,99 @@ class Pipeline:
         self._sink.publish(outgoing)
         self._metrics.stage("encode", encoded_s - began_s)
         self._metrics.stage("publish", self._clock() - encoded_s)
+
+    # ---- records that kill (see `worker.suspects`) -------------------------------------------------------------------
+
+    def _take(self, records: Records) -> None:
+        """Stage what was read; with care where workers ended before this one."""
+        fresh = self._source.not_begun(records)
+        if fresh:
+            self._begin_attempt(fresh)
+        if not self._watched:
+            self._stage(records)
+            return
+        self._flush()
+        suspected = [place for place, watch in self._watched.items() if watch.suspected]
+        if suspected:
+            self._try_suspects(records, suspected)
+        self._stage(records)
+        self._flush()
+        for place, count in zip(*np.unique(records.partition, return_counts=True), strict=True):
+            if place in self._watched:
+                self._watched[int(place)].records_left -= int(count)
+
+    def _begin_attempt(self, places: Sequence[int]) -> None:
+        """Recorded before anything from these partitions is scored, together with whatever is to be committed."""
+        self._settle()
+        self._publish_scored(all_of_them=True)
+        self._commit({**self._source.begin_attempt(places), **self._ends()})
+        for place in places:
+            before = self._source.watch(place)
+            if before > 0:
+                left = WATCHED_BATCHES * self._pace.max_events
+                self._watched[place] = Watch(suspected=before >= ENOUGH, records_left=left)
+            if before >= ENOUGH:
+                log.warning("%d workers ended here before: the next records are first tried in a child process", before)
+
+    def _watch_on(self) -> None:
+        """A watch is over behind the records that it is for, or where all is read: then nobody died."""
+        over = [
+            place for place, watch in self._watched.items() if watch.records_left <= 0 or self._source.at_end(place)
+        ]
+        if over:
+            self._commit({**self._end_watch(over), **self._ends()})
+
+    def _end_watch(self, places: Collection[int]) -> dict[int, int]:
+        for place in places:
+            del self._watched[place]
+        return self._source.end_watch(places)
+
+    def _flush(self) -> None:
+        """Publish and commit all that is in flight."""
+        self._settle()
+        self._publish_scored(all_of_them=True)
+        if self._published:
+            self._commit(self._ends())
+
+    def _try_suspects(self, records: Records, places: Sequence[int]) -> None:
+        """Score the records of these partitions in another process, and pass over those that kill it."""
+        with Trial(self._rooms.detector) as trial:
+            try:
+                while (culprit := self._culprit(trial, records, places)) is not None:
+                    place, offset = int(records.partition[culprit]), int(records.offset[culprit])
+                    self._source.skip(place, offset)
+                    partition = records.partitions[place]
+                    log.warning(
+                        "offset %d of %s-%d kills the model's runtime: it becomes a dead letter", offset, *partition
+                    )
+            except TrialError as failure:
+                log.warning(
+                    "records near which workers ended could not be tried, they are scored all the same: %s", failure
+                )
+
+    def _culprit(self, trial: Trial, records: Records, places: Sequence[int]) -> int | None:
+        """The row of the first record that kills, given that those passed over are in no window."""
+        events = self._decode(records)
+        windows = self._extend(records, events)
+        self._rooms.windows.drop()  # they come again, once it is known which of them are scored
+
+        def kill(rows: Int64) -> bool:
+            return trial.kills(some(windows, rows), [events.entity[row] for row in rows.tolist()])
+
+        suspects = np.flatnonzero(np.isin(records.partition[events.row], places))
+        culprit = self._meanwhile(lambda: first_culprit(suspects, kill))
+        return None if culprit is None else int(events.row[culprit])
+
+    def _meanwhile(self, call: Callable[[], int | None]) -> int | None:
+        """What a long call gives, while the group and the probes see a worker that lives."""
+        answer = beside(call)
+        while not answer.done():
+            wait([answer], _STAY_EVERY_S)
+            self._health.turned(ready=False)
+            if self._stopping():
+                raise TransactionAbortedError("the worker was asked to end")
+            self._source.stay()
+        return answer.result()
 
     # ---- commits -----------------------------------------------------------------------------------------------------
 
@@ -346,13 +449,14 @@ class Pipeline:
 
     # ---- rebalances (called inside Source.poll) ----------------------------------------------------------------------
 
-    def partitions_revoked(self, _places: Sequence[int]) -> None:
+    def partitions_revoked(self, places: Sequence[int]) -> None:
         """Everything in flight is published and committed before the partitions are given away."""
         try:
             self._settle()
             self._publish_scored(all_of_them=True)
-            if self._published:
-                self._commit(self._ends())
+            offsets = {**self._end_watch(self._watched.keys() & places), **self._ends()}
+            if offsets:
+                self._commit(offsets)
         except DeliveryError:
             self._drop()
             raise
@@ -360,6 +464,7 @@ class Pipeline:
     def partitions_lost(self, places: Sequence[int]) -> None:
         """The group went on without us: what is in flight would be fenced."""
         log.warning("the group did not hear from this worker in time and took %d of its partitions", len(places))
+        self._watched = {place: watch for place, watch in self._watched.items() if place not in places}
         try:
             self._settle()
         finally:
@@ -370,6 +475,7 @@ class Pipeline:
     def partition_assigned(self, place: int, plan: Plan, *, warm: bool) -> None:
         """Windows that do not fit are dropped before the partition is read again."""
         self._copartitioned = self._source.copartitioned(self._output_partitions)
+        self._watched.pop(place, None)
         if not warm:
             self._rooms.windows.forget(place)
         self._rooms.windows.mark_missing(place, before=plan.missing_before)
@@ -383,7 +489,10 @@ class Pipeline:
     def _once_a_second(self, now_s: float) -> None:
         self._report_due_s = now_s + _REPORT_EVERY_S
         self._settle()
-        offsets = self._with_idle_offsets()
+        if self._watched:
+            self._watch_on()
+        # A first start is committed anyway (R3): the attempt is recorded with it.
+        offsets = {**self._source.begin_attempt(self._source.first_starts), **self._with_idle_offsets()}
         if offsets:
             self._commit(offsets)
         self._metrics.position(
@@ -430,7 +539,7 @@ class Pipeline:
     def _commit_the_rest(self) -> None:
         self._settle()
         self._publish_scored(all_of_them=True)
-        offsets = self._with_idle_offsets()
+        offsets = {**self._end_watch(list(self._watched)), **self._with_idle_offsets()}
         if offsets:
             self._commit(offsets)
 

@@ -22,6 +22,10 @@ class Plan:
     """Nothing was committed before: the resolved start is to be committed, so that every later start agrees."""
     np: int | None = None
     """How many partitions the topic had when the group began, as it was recorded: it is handed on, never raised."""
+    attempts: int = 0
+    """How many workers began at `committed` before and committed nothing since: crashes, or kills from outside."""
+    skip: tuple[int, ...] = ()
+    """Offsets of records that killed a worker: they are dead letters, and stay out of windows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +48,8 @@ def resume(committed: Committed, *, log_start: int, spec: str, lookback_offsets:
         missing_before=missing_before,
         gap=gap,
         np=committed.checkpoint.np if committed.checkpoint else None,
+        attempts=committed.checkpoint.attempts if committed.checkpoint and not gap else 0,
+        skip=committed.checkpoint.skipped if committed.checkpoint else (),
     )
 
 

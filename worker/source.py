@@ -16,10 +16,10 @@ import numpy as np
 from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
-from schemas.checkpoint import Checkpoint
+from schemas.checkpoint import Checkpoint, skipping
 from worker.assignment import Planner
 from worker.batch import Bool, Headers, Int64, Records, TopicPartition
-from worker.errors import BrokerError, DeliveryError
+from worker.errors import BrokerError, DeliveryError, TransactionAbortedError
 from worker.replay import Plan
 
 log = logging.getLogger(__name__)
@@ -67,6 +67,16 @@ class _Owned:
     """What the group recorded as the topic's partition count; None = what it is now."""
     end_seen: int = -1
     """Where the client last saw the end of the log: everything visible below it was handed out."""
+    attempts: int = 0
+    """How many workers began about here and came to no good end, this one included once it began."""
+    begun: bool = False
+    """Whether this worker's attempt is recorded, or past."""
+    watched: bool = False
+    """Whether attempts count on beyond the first commit."""
+    moved: bool = False
+    """Whether this worker has committed beyond its start."""
+    skip: frozenset[int] = frozenset()
+    """Records that killed a worker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +126,7 @@ class Source:
         self._columns: dict[str, Int64] = {topic: np.full(1, -1, np.int64) for topic in topics}
         self._owned: dict[int, _Owned] = {}
         self._warm: dict[int, _Warm] = {}
+        self._begun_at: dict[int, int] = {}
         self._taken_up: set[int] = set()
         self._failure: Exception | None = None
         self._listener: PartitionListener | None = None
@@ -270,6 +281,68 @@ class Source:
         """
         return [max(one.next_offset, one.end_seen) for one in owned]
 
+    # ---- attempts (see `worker.suspects`) ----------------------------------------------------------------------------
+
+    def not_begun(self, records: Records) -> list[int]:
+        """The partitions among these records from which this worker has scored nothing since it took them up."""
+        fresh = [owned.place for owned in self._owned.values() if not owned.begun]
+        return [place for place in fresh if (records.partition == place).any()] if fresh else []
+
+    @property
+    def first_starts(self) -> list[int]:
+        """The partitions that the group never committed, or whose gap it passed over, and that may be begun."""
+        return [owned.place for owned in self._owned.values() if owned.first_commit_due and not owned.refilling]
+
+    def begin_attempt(self, places: Sequence[int]) -> dict[int, int]:
+        """Count this worker's attempt, once; it is recorded by a commit of the offsets that this gives."""
+        for place in places:
+            owned = self._owned[place]
+            owned.attempts += self._begun_at.get(place) != owned.committed
+            self._begun_at[place] = owned.committed
+        return {place: self._owned[place].committed for place in places}
+
+    def watch(self, place: int) -> int:
+        """Let attempts count on while this partition is watched: the number of those before this one."""
+        owned = self._owned[place]
+        owned.watched = owned.attempts > 1
+        return owned.attempts - 1
+
+    def end_watch(self, places: Iterable[int]) -> dict[int, int]:
+        """This worker's attempt came to a good end; that is recorded by a commit of the offsets that this gives."""
+        mine = [self._owned[place] for place in places if place in self._owned]
+        for owned in mine:
+            owned.watched = False
+            owned.attempts = 0 if owned.moved else owned.attempts - 1
+            self._begun_at.pop(owned.place, None)
+        return {owned.place: owned.committed for owned in mine}
+
+    def at_end(self, place: int) -> bool:
+        """Whether all that this partition held when it was last looked at is read."""
+        owned = self._owned.get(place)
+        return owned is None or owned.end_seen >= owned.next_offset
+
+    def skip(self, place: int, offset: int) -> None:
+        """This record kills workers: the next commit tells it to those who come after."""
+        self._owned[place].skip |= {offset}
+
+    @property
+    def skipped(self) -> dict[int, frozenset[int]]:
+        """The offsets that are passed over, for each partition that has some."""
+        return {owned.place: owned.skip for owned in self._owned.values() if owned.skip}
+
+    def stay(self) -> None:
+        """Stay a member without reading on. Raises TransactionAbortedError where partitions came or went meanwhile."""
+        rebalances = self.rebalances
+        messages = self._consumer.consume(1, 0.05)
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                _raise_if_fatal(error)
+        self._raise_failure()
+        self._put_back(messages)
+        if self.rebalances > rebalances:
+            raise TransactionAbortedError("partitions came or went")
+
     # ---- offsets -----------------------------------------------------------------------------------------------------
 
     def idle_offsets(self, busy: Iterable[int]) -> dict[int, int]:
@@ -303,6 +376,8 @@ class Source:
             spec=self._planner.spec,
             np=owned.np or self._planner.partition_count(self._partitions[owned.place].topic),
             tr=before if before is not None and before > reach else None,
+            att=str(owned.attempts) if owned.attempts and (owned.watched or offset == owned.committed) else None,
+            skip=skipping(skipped for skipped in owned.skip if skipped >= reach),
         )
 
     def note_committed(self, offsets: Mapping[int, int]) -> None:
@@ -310,7 +385,13 @@ class Source:
         for place, offset in offsets.items():
             owned = self._owned.get(place)
             if owned is not None:
+                owned.moved = owned.moved or offset > owned.committed
+                owned.begun = owned.begun or owned.moved or self._begun_at.get(place) == offset
                 owned.committed = offset
+                if owned.watched:
+                    self._begun_at[place] = offset
+                elif owned.moved:
+                    owned.attempts = 0
                 owned.first_commit_due = False
 
     def commit(self, offsets: list[KafkaTopicPartition]) -> None:
@@ -461,6 +542,8 @@ class Source:
             first_commit_due=plan.first_start or plan.gap > 0,
             topic_id=self._planner.topic_id(self._partitions[place].topic),
             np=plan.np,
+            attempts=plan.attempts,
+            skip=frozenset(plan.skip),
         )
         self._listen.partition_assigned(place, plan, warm=warm)
         log.info(
