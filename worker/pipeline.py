@@ -8,7 +8,7 @@ import gc
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +27,7 @@ from worker.probes import Health
 from worker.replay import Plan
 from worker.sink import Settle, Sink
 from worker.source import Source, ends_of
-from worker.suspects import ENOUGH, WATCHED_BATCHES, Watch, first_culprit, some, without
+from worker.suspects import Watches, first_culprit, some, without
 from worker.trial import Trial, TrialError
 from worker.windows import WindowStore
 
@@ -127,7 +127,7 @@ class Pipeline:
         self._staged: deque[_Staged] = deque()
         self._published: list[_Published] = []
         self._committing: _Committing | None = None
-        self._watched: dict[int, Watch] = {}
+        self._watches = Watches(max_events=pace.max_events)
         self._commit_due_s = 0.0
         self._report_due_s = 0.0
         self._collect_due_s = clock() + _COLLECT_EVERY_S
@@ -260,18 +260,15 @@ class Pipeline:
         fresh = self._source.not_begun(records)
         if fresh:
             self._begin_attempt(fresh)
-        if not self._watched:
+        if not self._watches:
             self._stage(records)
             return
         self._flush()
-        suspected = [place for place, watch in self._watched.items() if watch.suspected]
-        if suspected:
-            self._try_suspects(records, suspected)
+        if self._watches.suspected:
+            self._try_suspects(records, self._watches.suspected)
         self._stage(records)
         self._flush()
-        for place, count in zip(*np.unique(records.partition, return_counts=True), strict=True):
-            if place in self._watched:
-                self._watched[int(place)].records_left -= int(count)
+        self._watches.passed(records.partition)
 
     def _begin_attempt(self, places: Sequence[int]) -> None:
         """Recorded before anything from these partitions is scored, together with whatever is to be committed."""
@@ -279,25 +276,7 @@ class Pipeline:
         self._publish_scored(all_of_them=True)
         self._commit({**self._source.begin_attempt(places), **self._ends()})
         for place in places:
-            before = self._source.watch(place)
-            if before > 0:
-                left = WATCHED_BATCHES * self._pace.max_events
-                self._watched[place] = Watch(suspected=before >= ENOUGH, records_left=left)
-            if before >= ENOUGH:
-                log.warning("%d workers ended here before: the next records are first tried in a child process", before)
-
-    def _watch_on(self) -> None:
-        """A watch is over behind the records that it is for, or where all is read: then nobody died."""
-        over = [
-            place for place, watch in self._watched.items() if watch.records_left <= 0 or self._source.at_end(place)
-        ]
-        if over:
-            self._commit({**self._end_watch(over), **self._ends()})
-
-    def _end_watch(self, places: Collection[int]) -> dict[int, int]:
-        for place in places:
-            del self._watched[place]
-        return self._source.end_watch(places)
+            self._watches.begin(place, before=self._source.watch(place))
 
     def _flush(self) -> None:
         """Publish and commit all that is in flight."""
@@ -308,6 +287,9 @@ class Pipeline:
 
     def _try_suspects(self, records: Records, places: Sequence[int]) -> None:
         """Score the records of these partitions in another process, and pass over those that kill it."""
+        log.warning(
+            "workers ended here before: these %d records are first tried in a process of their own", len(records)
+        )
         with Trial(self._rooms.detector) as trial:
             try:
                 while (culprit := self._culprit(trial, records, places)) is not None:
@@ -454,7 +436,7 @@ class Pipeline:
         try:
             self._settle()
             self._publish_scored(all_of_them=True)
-            offsets = {**self._end_watch(self._watched.keys() & places), **self._ends()}
+            offsets = {**self._source.end_watch(self._watches.end(places)), **self._ends()}
             if offsets:
                 self._commit(offsets)
         except DeliveryError:
@@ -464,7 +446,7 @@ class Pipeline:
     def partitions_lost(self, places: Sequence[int]) -> None:
         """The group went on without us: what is in flight would be fenced."""
         log.warning("the group did not hear from this worker in time and took %d of its partitions", len(places))
-        self._watched = {place: watch for place, watch in self._watched.items() if place not in places}
+        self._watches.end(places)
         try:
             self._settle()
         finally:
@@ -475,7 +457,7 @@ class Pipeline:
     def partition_assigned(self, place: int, plan: Plan, *, warm: bool) -> None:
         """Windows that do not fit are dropped before the partition is read again."""
         self._copartitioned = self._source.copartitioned(self._output_partitions)
-        self._watched.pop(place, None)
+        self._watches.end([place])
         if not warm:
             self._rooms.windows.forget(place)
         self._rooms.windows.mark_missing(place, before=plan.missing_before)
@@ -489,10 +471,10 @@ class Pipeline:
     def _once_a_second(self, now_s: float) -> None:
         self._report_due_s = now_s + _REPORT_EVERY_S
         self._settle()
-        if self._watched:
-            self._watch_on()
+        over = self._watches.end(self._watches.over(at_end=self._source.at_end))
         # A first start is committed anyway (R3): the attempt is recorded with it.
-        offsets = {**self._source.begin_attempt(self._source.first_starts), **self._with_idle_offsets()}
+        begun = self._source.begin_attempt(self._source.first_starts)
+        offsets = {**begun, **self._source.end_watch(over), **self._with_idle_offsets()}
         if offsets:
             self._commit(offsets)
         self._metrics.position(
@@ -539,7 +521,7 @@ class Pipeline:
     def _commit_the_rest(self) -> None:
         self._settle()
         self._publish_scored(all_of_them=True)
-        offsets = {**self._end_watch(list(self._watched)), **self._with_idle_offsets()}
+        offsets = {**self._source.end_watch(self._watches.end()), **self._with_idle_offsets()}
         if offsets:
             self._commit(offsets)
 

@@ -6,8 +6,8 @@ by batch, and lets the attempts count on. Who finds `ENOUGH` of them suspects th
 reasons, so only a trial of the records themselves (`worker.trial`) tells whether they are to blame.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from itertools import compress
 
 import numpy as np
@@ -23,12 +23,46 @@ CRASH = "crash"
 _MESSAGE = "The model's runtime dies of this record, or does not come back from it."
 
 
-@dataclass(slots=True)
-class Watch:
-    """A partition where workers ended before: its first batches are committed one by one, and tried if suspected."""
+class Watches:
+    """Partitions where workers ended before: their first batches are committed one by one, and tried if suspected."""
 
-    suspected: bool
-    records_left: int
+    def __init__(self, *, max_events: int) -> None:
+        self._records = WATCHED_BATCHES * max_events
+        self._left: dict[int, int] = {}
+        self._suspected: set[int] = set()
+
+    def __bool__(self) -> bool:
+        """Whether anything is watched."""
+        return bool(self._left)
+
+    @property
+    def suspected(self) -> list[int]:
+        """The partitions whose records are to be tried."""
+        return [*self._suspected]
+
+    def begin(self, place: int, *, before: int) -> None:
+        """Watch a partition, if workers ended there before."""
+        if before > 0:
+            self._left[place] = self._records
+        if before >= ENOUGH:
+            self._suspected.add(place)
+
+    def passed(self, partition: Int64) -> None:
+        """The records of a batch came to a good end."""
+        for place in self._left:
+            self._left[place] -= int((partition == place).sum())
+
+    def over(self, *, at_end: Callable[[int], bool]) -> list[int]:
+        """The partitions that need no watch any more: past the records that it is for, or all of them read."""
+        return [place for place, left in self._left.items() if left <= 0 or at_end(place)]
+
+    def end(self, places: Iterable[int] | None = None) -> list[int]:
+        """Watch these no more (all, where not said), as far as they were watched; which these were."""
+        ended = list(self._left if places is None else self._left.keys() & set(places))
+        for place in ended:
+            del self._left[place]
+        self._suspected -= set(ended)
+        return ended
 
 
 def first_culprit(suspects: Int64, kill: Callable[[Int64], bool]) -> int | None:

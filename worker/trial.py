@@ -34,7 +34,7 @@ _OWN_FAULTS = frozenset(
 
 PATIENCE_S = 10.0
 _PATIENCE_A_WINDOW_S = 0.01
-_START_PATIENCE_S = 300.0  # a GPU's engine may take minutes to build
+_START_PATIENCE_S = 300.0  # a GPU's engines may take minutes to build
 _SLICE_S = 0.2
 _TRIES = 3  # of a child that ended by what proves nothing
 

@@ -96,6 +96,6 @@ def test_a_worker_that_is_killed_three_times_from_outside_convicts_nobody(job: J
     job.wait_until_done()
     report = job.verify()
     assert (report.scored, report.dead, report.repeated) == (200, 0, 0)
-    assert "tried in a child process" in fourth.log
+    assert "first tried in a process of their own" in fourth.log
     assert "kills the model's runtime" not in fourth.log
     fourth.stop()
