@@ -338,8 +338,8 @@ class Source:
             error = message.error()
             if error is not None:
                 _raise_if_fatal(error)
-        self._raise_failure()
         self._put_back(messages)
+        self._raise_failure()
         if self.rebalances > rebalances:
             raise TransactionAbortedError("partitions came or went")
 

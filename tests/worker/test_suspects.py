@@ -5,6 +5,7 @@ ends (or never leaves) the runtime for large values.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Self
 
 import numpy as np
 import pytest
@@ -21,6 +22,8 @@ from tests.oracle import Report
 from tests.worker.test_pipeline import GROUP, Model, Site, timed_out, told
 from worker import pipeline as pipeline_module
 from worker.batch import Events, Int64, Records, Scores, TopicPartition, Windows
+from worker.detector import Detector
+from worker.errors import TransactionAbortedError
 from worker.model_store import load_artifact
 from worker.suspects import first_culprit, without
 from worker.trial import Trial, TrialError
@@ -80,6 +83,27 @@ def always(windows: Windows) -> bool:
     return len(windows.length) > 0
 
 
+class ToldTrial:
+    """In place of the child process: it knows which values kill. Some tests have the real one, which takes seconds."""
+
+    def __init__(self, detector: Detector) -> None:
+        pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def kills(self, windows: Windows, entity: list[str]) -> bool:
+        return of_deadly_values(windows)
+
+
+@pytest.fixture
+def told_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline_module, "Trial", ToldTrial)
+
+
 def die(site: Site, *, kills: Callable[[Windows], bool]) -> None:
     """A worker starts, works, and dies."""
     worker = mortal(site.worker(), kills=kills)
@@ -122,6 +146,7 @@ def test_after_three_deaths_at_one_place_the_record_is_a_dead_letter_and_its_nei
     assert attempts(site) == 0
 
 
+@pytest.mark.usefixtures("told_trial")
 def test_a_record_further_on_is_found_where_it_lies(site: Site) -> None:
     """Deaths of several batches in flight convict nobody else: what can be committed before is."""
     write(site, *[HARMLESS] * 25, DEADLY, *[HARMLESS] * 9)
@@ -129,6 +154,7 @@ def test_a_record_further_on_is_found_where_it_lies(site: Site) -> None:
     assert site.right(crashed={("events", 0, 25)}) == Report(scored=34, dead=1, skipped=0, repeated=0)
 
 
+@pytest.mark.usefixtures("told_trial")
 def test_several_culprits_in_a_batch_are_all_found(site: Site) -> None:
     write(site, DEADLY, HARMLESS, DEADLY, DEADLY)
     for _ in range(3):
@@ -161,6 +187,7 @@ def test_a_successor_keeps_the_record_out_of_its_windows(site: Site) -> None:
     assert site.right(crashed={("events", 0, 1)}) == Report(scored=4, dead=1, skipped=0, repeated=0)
 
 
+@pytest.mark.usefixtures("told_trial")
 def test_one_partition_s_deaths_convict_nobody_in_another(model: Model) -> None:
     site = Site(model, partitions=2)
     write(site, HARMLESS, DEADLY)
@@ -169,6 +196,7 @@ def test_one_partition_s_deaths_convict_nobody_in_another(model: Model) -> None:
     assert site.right(crashed={("events", 0, 1)}) == Report(scored=3, dead=1, skipped=0, repeated=0)
 
 
+@pytest.mark.usefixtures("told_trial")
 def test_at_least_once_finds_it_too(model: Model) -> None:
     site = Site(model, settings=told(delivery="at-least-once"))
     write(site, HARMLESS, DEADLY, HARMLESS)
@@ -216,6 +244,7 @@ def test_an_aborted_commit_and_a_lost_producer_are_no_attempts(site: Site) -> No
     assert site.right().scored == 8
 
 
+@pytest.mark.usefixtures("told_trial")
 def test_partitions_that_go_during_a_trial_are_left_to_their_new_owner(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -240,6 +269,22 @@ def test_partitions_that_go_during_a_trial_are_left_to_their_new_owner(
     die_until_done(site, first, *second)
     culprits = {("events", partition, 1) for partition in range(2)}
     assert site.right(crashed=culprits) == Report(scored=4, dead=2, skipped=0, repeated=0)
+
+
+def test_staying_a_member_reads_nothing_on(model: Model) -> None:
+    site = Site(model, partitions=2)
+    first = site.worker("first")
+    site.turns(2, first)
+    site.write(8)
+    site.write(8, partition=1)
+    for _ in range(5):
+        first.source.stay()
+    second = site.worker("second")
+    site.turns(1, second)
+    with pytest.raises(TransactionAbortedError, match="came or went"):
+        first.source.stay()
+    site.work(first, second)
+    assert site.right().scored == 16
 
 
 def test_a_worker_that_is_asked_to_end_during_a_trial_commits_nothing_of_it(
