@@ -30,7 +30,7 @@ def is_deeper_than(text: bytes, limit: int) -> bool:
 
 
 def faulty_rows(texts: Sequence[bytes], limit: int) -> list[int]:
-    """Which of these JSON texts are not UTF-8 or deeper than `limit`."""
+    """Which of these JSON objects or arrays are not UTF-8 or deeper than `limit`."""
     sizes = list(map(len, texts))
     longest = max(sizes, default=0)
     piece = 1 + _PIECE_BYTES * len(texts) // (1 + sum(sizes))
@@ -38,7 +38,9 @@ def faulty_rows(texts: Sequence[bytes], limit: int) -> list[int]:
     for start in range(0, len(texts), piece):
         part = texts[start : start + piece]
         joined = b"\n".join(part)
-        if _may_be_deeper(joined, longest, limit) or not _is_utf8(joined):
+        # Each text has a bracket of its own: where hardly more are counted, no text can have many.
+        spare = joined.count(b"{") + joined.count(b"[") - len(part)
+        if (spare >= limit and _may_be_deeper(joined, longest, limit)) or not _is_utf8(joined):
             faulty += [
                 start + row for row, text in enumerate(part) if is_deeper_than(text, limit) or not _is_utf8(text)
             ]
