@@ -35,15 +35,15 @@ broker: $(DEV)/.ready ## A real Kafka broker in the foreground, for trying thing
 	@$(DEV)/bin/python -m tests.broker run
 
 # An environment is rebuilt when its lock changes; its stamp is written last.
-$(DEV)/.ready: requirements/dev.txt requirements/bootstrap.txt pyproject.toml requirements/make-environment
+$(DEV)/.ready: requirements/dev.txt requirements/bootstrap.txt pyproject.toml hatch_build.py worker/_rows.c requirements/make-environment
 	@requirements/make-environment "$(PYTHON)" $(DEV) requirements/dev.txt
 
-$(DEMO)/.ready: requirements/demo.txt requirements/bootstrap.txt pyproject.toml requirements/make-environment
+$(DEMO)/.ready: requirements/demo.txt requirements/bootstrap.txt pyproject.toml hatch_build.py worker/_rows.c requirements/make-environment
 	@requirements/make-environment "$(PYTHON)" $(DEMO) requirements/demo.txt
 
 lock: ## Resolve the dependencies anew (writes requirements/*.txt; needs uv)
 	@requirements/lock
 
 clean: ## Remove environments and everything that was built (caches under the user's cache folder stay)
-	rm -rf $(DEV) $(DEMO) build dist .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(DEV) $(DEMO) worker/_rows.abi3.so build dist .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
