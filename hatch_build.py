@@ -39,7 +39,7 @@ def compile_rows(root: Path) -> str | None:
     flags = ["-O2", "-fPIC", "-Wall", "-Wextra", "-I", sysconfig.get_path("include")]
     try:
         done = subprocess.run(  # noqa: S603 - this Python's own compiler, our own source
-            [*link, *flags, SOURCE, "-o", COMPILED], cwd=root, capture_output=True, text=True, check=False
+            [*link, *flags, SOURCE, "-lm", "-o", COMPILED], cwd=root, capture_output=True, text=True, check=False
         )
     except OSError as error:
         return str(error)

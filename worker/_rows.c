@@ -8,10 +8,11 @@
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030b0000 /* one binary for Python 3.11 and all that follow */
 #include <Python.h>
+#include <math.h>
 #include <stdint.h>
 #include <string.h>
 
-typedef enum { CONSTANT, TEXTS, DECIMALS, HEXADECIMALS, CHOICES } Kind;
+typedef enum { CONSTANT, TEXTS, INTEGERS, HEXADECIMALS, FLOATS, CHOICES } Kind;
 
 typedef struct {
     Kind kind;
@@ -31,7 +32,7 @@ typedef struct {
 static int add(Row *row, const char *bytes, Py_ssize_t size) {
     if (row->room - row->used < size) {
         Py_ssize_t room = 2 * row->room + size;
-        char *larger = PyMem_Realloc(row->bytes, room);
+        char *larger = PyMem_Realloc(row->bytes, (size_t)room);
         if (larger == NULL) {
             PyErr_NoMemory();
             return -1;
@@ -39,7 +40,7 @@ static int add(Row *row, const char *bytes, Py_ssize_t size) {
         row->bytes = larger;
         row->room = room;
     }
-    memcpy(row->bytes + row->used, bytes, size);
+    memcpy(row->bytes + row->used, bytes, (size_t)size);
     row->used += size;
     return 0;
 }
@@ -52,7 +53,7 @@ static int add_text(Row *row, PyObject *texts, Py_ssize_t place) {
     return bytes == NULL ? -1 : add(row, bytes, size);
 }
 
-static int add_decimal(Row *row, int64_t number) {
+static int add_integer(Row *row, int64_t number) {
     char digits[20]; /* of -2^63 */
     size_t start = sizeof digits;
     uint64_t rest = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
@@ -62,6 +63,39 @@ static int add_decimal(Row *row, int64_t number) {
     } while (rest != 0);
     if (number < 0) digits[--start] = '-';
     return add(row, digits + start, (Py_ssize_t)(sizeof digits - start));
+}
+
+static int add_any_float(Row *row, double number) {
+    char *text = PyOS_double_to_string(number, 'r', 0, Py_DTSF_ADD_DOT_0, NULL);
+    if (text == NULL) return -1;
+    int failed = add(row, text, (Py_ssize_t)strlen(text));
+    PyMem_Free(text);
+    return failed;
+}
+
+/* A number of few decimals is an integer divided by a power of ten: where that division gives the number back, it is
+ * what a reader of the decimals will compute too, for both are exact and a division is rounded once. */
+static int add_float(Row *row, double number) {
+    static const double powers[] = {1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12};
+    if (!isfinite(number)) return add(row, "null", 4);
+    double magnitude = fabs(number);
+    for (size_t decimals = 1; magnitude >= 1e-4 && decimals < sizeof powers / sizeof *powers; decimals++) {
+        double scaled = magnitude * powers[decimals];
+        if (scaled >= 9e15) break; /* 2^53: beyond, not every integer is a double */
+        double integer = rint(scaled);
+        if (integer / powers[decimals] != magnitude) continue;
+        char digits[24];
+        size_t start = sizeof digits;
+        uint64_t rest = (uint64_t)integer;
+        for (size_t place = 0; place <= decimals || rest != 0; place++) {
+            if (place == decimals) digits[--start] = '.';
+            digits[--start] = (char)('0' + rest % 10);
+            rest /= 10;
+        }
+        if (signbit(number)) digits[--start] = '-';
+        return add(row, digits + start, (Py_ssize_t)(sizeof digits - start));
+    }
+    return add_any_float(row, number);
 }
 
 static int add_hexadecimal(Row *row, uint64_t number) {
@@ -76,10 +110,12 @@ static int add_cell(Row *row, const Column *column, Py_ssize_t at) {
         return add(row, column->constant, column->size);
     case TEXTS:
         return add_text(row, column->texts, at);
-    case DECIMALS:
-        return add_decimal(row, ((const int64_t *)column->numbers.buf)[at]);
+    case INTEGERS:
+        return add_integer(row, ((const int64_t *)column->numbers.buf)[at]);
     case HEXADECIMALS:
         return add_hexadecimal(row, ((const uint64_t *)column->numbers.buf)[at]);
+    case FLOATS:
+        return add_float(row, ((const double *)column->numbers.buf)[at]);
     default:
         return add_text(row, column->texts, (Py_ssize_t)((const int64_t *)column->numbers.buf)[at]);
     }
@@ -87,21 +123,30 @@ static int add_cell(Row *row, const Column *column, Py_ssize_t at) {
 
 /* ---- columns ---- */
 
-static int open_numbers(Column *column, PyObject *array, Py_ssize_t rows, char wanted) {
-    if (PyObject_GetBuffer(array, &column->numbers, PyBUF_ND | PyBUF_FORMAT) < 0) return -1; /* contiguous */
-    const char *format = column->numbers.format;
-    int is_signed = format != NULL && (strcmp(format, "l") == 0 || strcmp(format, "q") == 0);
-    int is_unsigned = format != NULL && (strcmp(format, "L") == 0 || strcmp(format, "Q") == 0);
-    if (column->numbers.itemsize != 8 || column->numbers.ndim != 1 || !(is_signed || is_unsigned) ||
-        (wanted == 'i' && !is_signed)) {
-        PyErr_SetString(PyExc_TypeError, "a column of numbers is a flat array of int64 or, for hexadecimals, uint64");
+/* By the letter of its format (https://docs.python.org/3/library/struct.html); CONSTANT where it is none of ours. */
+static Kind kind_of(const Py_buffer *numbers) {
+    if (numbers->itemsize != 8 || numbers->ndim != 1 || numbers->format == NULL || strlen(numbers->format) != 1) {
+        return CONSTANT;
+    }
+    switch (*numbers->format) {
+    case 'l': case 'q': return INTEGERS;
+    case 'L': case 'Q': return HEXADECIMALS;
+    case 'd': return FLOATS;
+    default: return CONSTANT;
+    }
+}
+
+static int open_numbers(Column *column, PyObject *array, Py_ssize_t rows) {
+    if (PyObject_GetBuffer(array, &column->numbers, PyBUF_ND | PyBUF_FORMAT) < 0) return -1; /* without gaps */
+    column->kind = kind_of(&column->numbers);
+    if (column->kind == CONSTANT) {
+        PyErr_SetString(PyExc_TypeError, "a column of numbers is a flat array of int64, uint64 or float64");
         return -1;
     }
     if (column->numbers.len / 8 != rows) {
         PyErr_Format(PyExc_ValueError, "a column has %zd numbers for %zd rows", column->numbers.len / 8, rows);
         return -1;
     }
-    column->kind = is_signed ? DECIMALS : HEXADECIMALS;
     return 0;
 }
 
@@ -123,11 +168,15 @@ static int open_column(Column *column, PyObject *given, Py_ssize_t rows) {
     }
     if (PyTuple_Check(given) && PyTuple_Size(given) == 2) {
         if (open_texts(column, PyTuple_GetItem(given, 0)) < 0) return -1;
-        if (open_numbers(column, PyTuple_GetItem(given, 1), rows, 'i') < 0) return -1;
+        if (open_numbers(column, PyTuple_GetItem(given, 1), rows) < 0) return -1;
+        if (column->kind != INTEGERS) {
+            PyErr_SetString(PyExc_TypeError, "texts are chosen by a flat array of int64");
+            return -1;
+        }
         column->kind = CHOICES;
         return 0;
     }
-    if (!PyList_Check(given)) return open_numbers(column, given, rows, 'a');
+    if (!PyList_Check(given)) return open_numbers(column, given, rows);
     if (PyList_Size(given) != rows) {
         PyErr_Format(PyExc_ValueError, "a column has %zd texts for %zd rows", PyList_Size(given), rows);
         return -1;

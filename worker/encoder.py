@@ -31,7 +31,7 @@ from worker.batch import (
 from worker.dead_letter import FRAMING_BYTES, dead_letter, size_of
 from worker.decimals import shortest
 from worker.explanation import UNEXPLAINED, ExplanationText
-from worker.fragments import Fragments, escaped, float32s, json_text, numbers
+from worker.fragments import Fragments, escaped, json_text
 from worker.rows import Column, joined
 
 _DIGEST_DIGITS = 12
@@ -108,9 +108,9 @@ class Encoder:
             '","event_time":',
             events.event_time,
             ',"score":',
-            numbers(score),
+            score,
             ',"p_value":',
-            float32s(scores.p_value),
+            shortest(scores.p_value),
             self._judgements(score, events, windows, scores.explanation),
             "{}" if events.context is None else list(map(bytes.decode, events.context)),
             self._model,

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from worker.batch import Int64
 from worker.fragments import hexadecimals, numbers
 
-Column: TypeAlias = str | list[str] | tuple[list[str], Int64] | Int64 | NDArray[np.uint64]
-"""The same text in each row; a text a row; of these texts the one with each row's number; an int64 a row, written as a
-decimal; a uint64 a row, written as 16 hexadecimal digits."""
+Column: TypeAlias = str | list[str] | tuple[list[str], Int64] | Int64 | NDArray[np.float64] | NDArray[np.uint64]
+"""The same text in each row; a text a row; of these texts the one with each row's number; a number a row: an int64, a
+float64 (in digits that read back as the same; null where it is not finite), a uint64 (in 16 hexadecimal digits)."""
 
 _PART = 512  # rows at a time: the texts that they are put together from stay in a core's nearest cache
 
@@ -41,7 +41,7 @@ def _cells(column: Column, part: slice, rows: int) -> Iterable[str]:
             return map(texts.__getitem__, index[part].tolist())
     if column.dtype == np.uint64:
         return hexadecimals(cast("NDArray[np.uint64]", column[part]))
-    return numbers(cast("Int64", column[part]))
+    return numbers(cast("Int64 | NDArray[np.float64]", column[part]))
 
 
 try:

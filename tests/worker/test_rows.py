@@ -1,5 +1,6 @@
 """Rows of text, compiled and in Python: the same texts, the same refusals."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -59,6 +60,24 @@ def test_a_row_is_its_cells_one_after_another(joined: Joined, table: tuple[tuple
 
 
 @both
+@given(
+    st.lists(
+        st.floats()
+        | st.floats(width=32).map(lambda number: float(str(np.float32(number))))
+        | st.integers(0, 10**9).map(lambda number: number / 10**7)
+    )
+)
+def test_a_float_is_a_json_number_that_reads_back_as_the_same(joined: Joined, floats: list[float]) -> None:
+    for text, number in zip(joined((np.array(floats, np.float64),), len(floats)), floats, strict=True):
+        read = json.loads(text)
+        if np.isfinite(number):
+            assert isinstance(read, float)
+            assert (read, np.signbit(read)) == (number, np.signbit(number))
+        else:
+            assert read is None
+
+
+@both
 @pytest.mark.parametrize("rows", [1, 3, 600])
 @pytest.mark.parametrize(
     "column", [["a", "b"], np.zeros(2, np.int64), np.zeros(2, np.uint64), (["a"], np.zeros(2, int))]
@@ -83,7 +102,9 @@ def test_a_choice_that_is_not_there_is_refused(joined: Joined) -> None:
         (["a"], np.zeros(2, np.uint64)),
         (["a"], [0, 0]),
         np.zeros(2, np.int32),
-        np.zeros(2, np.float64),
+        np.zeros(2, np.float32),
+        np.zeros(2, np.bool_),
+        (["a"], np.zeros(2)),
         np.zeros((2, 1), np.int64),
         np.zeros((1, 2), np.int64),
         None,
