@@ -30,6 +30,7 @@ typedef struct {
 /* ---- cells: each adds its bytes to the row, and returns -1 with an exception where it cannot ---- */
 
 static int add(Row *row, const char *bytes, Py_ssize_t size) {
+    if (size == 0) return 0;
     if (row->room - row->used < size) {
         Py_ssize_t room = 2 * row->room + size;
         char *larger = PyMem_Realloc(row->bytes, (size_t)room);
