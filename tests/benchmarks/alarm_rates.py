@@ -50,8 +50,9 @@ def judge(board: Scoreboard, machines: Machines) -> Iterator[tuple[float, Trade]
 def main() -> None:
     """Print the table."""
     machines = load_machines(example_folder())
+    found_of = f"found of {len(machines.incidents)} incidents"
     lines = [
-        f"| `--detector` | `--alarm-rate` | found of {len(machines.incidents)} incidents | false episodes a server and day |",
+        f"| `--detector` | `--alarm-rate` | {found_of} | false episodes a server and day |",
         "|---|---|---|---|",
     ]
     with tempfile.TemporaryDirectory() as name:
