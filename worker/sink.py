@@ -18,6 +18,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 from worker.batch import Headers, Outgoing
 from worker.bounded import beside
 from worker.errors import BrokerError, FencedError, ProducerLostError, TransactionAbortedError
+from worker.failpoints import reach
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -119,6 +120,7 @@ class _Publisher:
         if outgoing.headers is not None:
             columns.append(iter(outgoing.headers))
         self._produce_all(columns, outgoing)
+        reach("mid_produce", self.producer.flush)
         for letter in outgoing.dead_letters:
             self._produce_one(
                 letter.topic, letter.value, letter.key, letter.partition, note, None, letter.timestamp, letter.headers
@@ -215,9 +217,13 @@ class TransactionalSink:
         deadline_s = self._clock() + timeout_s
 
         def conclude() -> None:
+            reach("flushed", producer.flush)
             if offsets:
                 producer.send_offsets_to_transaction(offsets, member, timeout_s)
+            reach("offsets_sent")
+            reach("in_commit")
             producer.commit_transaction(max(0.0, deadline_s - self._clock()))
+            reach("committed")
 
         try:
             self._begin()
@@ -335,10 +341,12 @@ class IdempotentSink:
             raise ProducerLostError(error.str())
         if waiting:
             raise ProducerLostError(f"{waiting} records were not delivered within {timeout_s:g} s")
+        reach("flushed")
         try:
             committer.commit(offsets)
         except KafkaException as failure:
             raise TransactionAbortedError(failure.args[0].str()) from failure
+        reach("committed")
 
     def discard(self) -> None:
         """What was handed over is on its way: it may come again."""
