@@ -147,7 +147,8 @@ class Broker:
 
     `properties` override those of server.properties. `users` (name -> password) adds a second listener with SASL PLAIN
     and ACLs, where a user may do what it was granted; the first listener may do everything.
-    `advertised_port` adds a third one for a proxy in front: it announces that port instead of its own.
+    `advertised_port` adds a third one for a proxy in front: it announces that port instead of its own. There `users`
+    sign in too, if there are any.
     """
 
     def __init__(
@@ -270,7 +271,7 @@ class Broker:
         if self._advertised_port is not None:
             listeners["PROXY"] = self.behind_proxy_port
             advertised["PROXY"] = self._advertised_port
-            security["PROXY"] = "PLAINTEXT"
+            security["PROXY"] = "SASL_PLAINTEXT" if self._users else "PLAINTEXT"
         return {
             "process.roles": "broker,controller",
             "node.id": "1",
@@ -323,14 +324,14 @@ def _dying_with_us() -> list[str]:
 
 def _access_control(users: Mapping[str, str]) -> dict[str, str]:
     passwords = " ".join(f'user_{name}="{password}"' for name, password in users.items())
+    login = f"org.apache.kafka.common.security.plain.PlainLoginModule required {passwords};"
     return {
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "allow.everyone.if.no.acl.found": "false",
         "super.users": "User:ANONYMOUS",  # whoever comes through the listeners without a password
         "sasl.enabled.mechanisms": "PLAIN",
-        "listener.name.sasl.plain.sasl.jaas.config": (
-            f"org.apache.kafka.common.security.plain.PlainLoginModule required {passwords};"
-        ),
+        "listener.name.sasl.plain.sasl.jaas.config": login,
+        "listener.name.proxy.plain.sasl.jaas.config": login,
     }
 
 
