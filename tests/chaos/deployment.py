@@ -37,9 +37,9 @@ class Aim:
         return f"seed={seed},{self.name}:{self.action}:{PROBABILITIES.get(self.name, OTHERWISE)}"
 
 
-def deck(chance: random.Random, *, kills: int, zombie_s: tuple[float, float]) -> list[Aim]:
-    """Aims in a random order: `kills` kills over all failpoints in turn; zombies, faults and delays between them."""
-    names = [NAMES[number % len(NAMES)] for number in range(kills)]
+def deck(chance: random.Random, failpoints: Sequence[str], *, kills: int, zombie_s: tuple[float, float]) -> list[Aim]:
+    """Aims in a random order: `kills` kills over the failpoints in turn; zombies, faults and delays between them."""
+    names = [failpoints[number % len(failpoints)] for number in range(kills)]
     aims = [Aim(name, "kill") for name in names]
     at_work = [name for name in NAMES if name not in PROBABILITIES]
     zombies = max(2, kills // 12)

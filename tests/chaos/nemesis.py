@@ -18,7 +18,6 @@ from tests.chaos.proxy import Proxy
 from tests.end_to_end.job import Job, wait_until
 
 REPLICAS = 3
-DRAIN_TIMEOUT_S = 180.0
 NO_RIGHT = "There is no right to write topic 'dead-"
 
 
@@ -33,7 +32,7 @@ class Nemesis:
         self.deleted: dict[tuple[str, int], int] = {}
         self.complaints: list[str] = []
         self._furthest: dict[tuple[str, int], int] = {}
-        self._aims = deck(self._chance, kills=plan.kills, zombie_s=plan.zombie_s)
+        self._aims = deck(self._chance, plan.aims, kills=plan.kills, zombie_s=plan.pace.zombie_s)
         self._replicas = [self._replica(number) for number in range(REPLICAS + 1)]
         self._replicas[-1].is_wanted = False  # joins and leaves
         self._undo: list[tuple[float, Callable[[], None]]] = []
@@ -42,15 +41,19 @@ class Nemesis:
         self._waiting: list[str] = []
 
     def _replica(self, number: int) -> Replica:
-        return Replica(self._job, number, self._chance, longest_absence_s=self._plan.longest_absence_s)
+        return Replica(self._job, number, self._chance, longest_absence_s=self._plan.pace.longest_absence_s)
 
     def _kinds(self) -> dict[str, Callable[[], None]]:
         """The faults that are not aimed at a step of a worker."""
         kinds = {
             "kill at random": lambda: self._one().kill(),
             "SIGTERM": lambda: self._one().tell(),
-            "SIGSTOP": lambda: self._one().stop_for(self._chance.uniform(*self._plan.zombie_s)),
+            "SIGSTOP": lambda: self._one().stop_for(self._chance.uniform(*self._plan.pace.zombie_s)),
             "join or leave": self._join_or_leave,
+        }
+        if not self._plan.surroundings:
+            return kinds
+        kinds |= {
             "broker killed": self._kill_broker,
             "answers delayed": self._delay_answers,
             "answers withheld": self._withhold_answers,
@@ -97,7 +100,7 @@ class Nemesis:
             kinds[kind]()
             self.faults[kind] += 1
         self._watch_committed()
-        self._next_s = time.monotonic() + self._chance.uniform(*self._plan.fault_every_s)
+        self._next_s = time.monotonic() + self._chance.uniform(*self._plan.pace.fault_every_s)
 
     def heal(self) -> float:
         """Everything works again; the seconds until everything was answered."""
@@ -108,7 +111,9 @@ class Nemesis:
             replica.tell() if replica.aim is not None or not replica.is_wanted else None
         began_s = time.monotonic()
         try:
-            wait_until(self._is_drained, "the group does not reach the end of its topics", DRAIN_TIMEOUT_S)
+            wait_until(
+                self._is_drained, "the group does not reach the end of its topics", self._plan.pace.drain_timeout_s
+            )
         except AssertionError as failure:
             committed, ends = self._job.committed(), self._job.topics.ends(self._job.inputs[0])
             self.complaints.append(f"{failure}: committed {committed} of {ends}")

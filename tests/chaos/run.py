@@ -13,7 +13,7 @@ from tests.chaos.collector import Collector
 from tests.chaos.ground import ground
 from tests.chaos.judge import Verdict, judge
 from tests.chaos.nemesis import Nemesis
-from tests.chaos.plan import Plan
+from tests.chaos.plan import BRISK, Pace, Plan
 from tests.chaos.traffic import Traffic
 from worker.failpoints import NAMES
 
@@ -66,6 +66,19 @@ def _told(
     }
 
 
+def _plan(arguments: argparse.Namespace) -> Plan:
+    return Plan(
+        seed=arguments.seed,
+        minutes=arguments.minutes,
+        kills=arguments.kills,
+        protocol=arguments.protocol,
+        delivery=arguments.delivery,
+        aims=tuple(arguments.aims.split(",")),
+        surroundings=not arguments.calm,
+        pace=BRISK if arguments.brisk else Pace(),
+    )
+
+
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.run", description=__doc__.splitlines()[0])
@@ -74,8 +87,11 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200, help="aimed kills, after which the run ends")
     parser.add_argument("--protocol", choices=["classic", "consumer"], default="classic")
     parser.add_argument("--delivery", choices=["exactly-once", "at-least-once"], default="exactly-once")
+    parser.add_argument("--aims", default=",".join(NAMES), help="the failpoints at which workers are killed")
+    parser.add_argument("--calm", action="store_true", help="broker, network, rights and log are left alone")
+    parser.add_argument("--brisk", action="store_true", help="shorter absences and zombies, more strikes a minute")
     arguments = parser.parse_args()
-    told = run(Plan(**vars(arguments)))
+    told = run(_plan(arguments))
     print(json.dumps(told), flush=True)  # noqa: T201 - the command's output
     return 1 if told["witnesses"] else 0
 
