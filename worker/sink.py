@@ -31,14 +31,14 @@ _FENCED = frozenset(
     {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}  # noqa: SLF001 - public names
 )
 _RIGHTS = {
-    KafkaError.TOPIC_AUTHORIZATION_FAILED: "There is no right to write topic {topic!r}: grant Write on it",
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "There is no right to write topic {topic}: grant Write on it",
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: (
         "There is no right to write as transactional.id {transactional_id!r}: grant Write on that transactional id"
     ),
     KafkaError.CLUSTER_AUTHORIZATION_FAILED: "There is no right to write idempotently: grant IdempotentWrite",
     KafkaError.GROUP_AUTHORIZATION_FAILED: "There is no right to read as this group: grant Read on kafka.group_id",
     KafkaError.MSG_SIZE_TOO_LARGE: (
-        "Topic {topic!r} refuses a record as too large: raise its max.message.bytes above events.max_bytes + 48,000"
+        "Topic {topic} refuses a record as too large: raise its max.message.bytes above events.max_bytes + 48,000"
     ),
 }
 
@@ -84,6 +84,7 @@ class _Publisher:
         self._output_topic = output_topic
         self._producer: Producer | None = None
         self._undelivered: tuple[KafkaError, str] | None = None
+        self._written = {output_topic}
 
     @property
     def producer(self) -> Producer:
@@ -106,6 +107,10 @@ class _Publisher:
         first, self._undelivered = self._undelivered, None
         return first
 
+    def topics_refused(self, undelivered: tuple[KafkaError, str] | None) -> str:
+        """Quoted, where a topic was refused: all that were written to where no report tells which."""
+        return " or ".join(map(repr, sorted(self._written) if undelivered is None else [undelivered[1]]))
+
     def publish(self, outgoing: Outgoing) -> None:
         """Hand every record of the batch to the client, in order. Raises BufferError, KafkaException."""
         note = self.note_delivery
@@ -121,6 +126,7 @@ class _Publisher:
             columns.append(iter(outgoing.headers))
         self._produce_all(columns, outgoing)
         reach("mid_produce", self.producer.flush)
+        self._written.update(letter.topic for letter in outgoing.dead_letters)
         for letter in outgoing.dead_letters:
             self._produce_one(
                 letter.topic, letter.value, letter.key, letter.partition, note, None, letter.timestamp, letter.headers
@@ -283,7 +289,8 @@ class TransactionalSink:
         undelivered = self._publisher.take_undelivered()
         if error.code() in _FENCED or (undelivered is not None and undelivered[0].code() in _FENCED):
             self._judge_fencing(failure)
-        cause, topic = undelivered if undelivered is not None else (error, self._publisher._output_topic)  # noqa: SLF001
+        cause = error if undelivered is None else undelivered[0]
+        topic = self._publisher.topics_refused(undelivered)
         for one in (cause, error):
             if one.code() in _RIGHTS:
                 self._give_up(_RIGHTS[one.code()].format(topic=topic, transactional_id=self._transactional_id), failure)
@@ -335,8 +342,9 @@ class IdempotentSink:
         waiting = self._publisher.producer.flush(timeout_s)
         undelivered = self._publisher.take_undelivered()
         if undelivered is not None:
-            error, topic = undelivered
+            error, _ = undelivered
             if error.code() in _RIGHTS:
+                topic = self._publisher.topics_refused(undelivered)
                 raise BrokerError(f"{_RIGHTS[error.code()].format(topic=topic, transactional_id='')}.")
             raise ProducerLostError(error.str())
         if waiting:

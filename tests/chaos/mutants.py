@@ -143,7 +143,8 @@ MUTANTS = (
         [
             Change(
                 "app.py",
-                "        lambda: client(Producer, properties),\n        output_topic=output_topic,\n        transactional_id",
+                "        lambda: client(Producer, properties),\n        output_topic=output_topic,\n"
+                "        transactional_id",
                 "        lambda: _Leaky(settings, complaint, client(Producer, properties)),\n"
                 "        output_topic=output_topic,\n        transactional_id",
             ),

@@ -18,7 +18,6 @@ from tests.chaos.proxy import Proxy
 from tests.end_to_end.job import Job, wait_until
 
 REPLICAS = 3
-NO_RIGHT = "There is no right to write topic 'dead-"
 
 
 class Nemesis:
@@ -192,5 +191,5 @@ class Nemesis:
     def _withdraw_right(self) -> None:
         right = may_write_dead_letters(self._job)
         withdraw(self._job, right)
-        self._excuses.add(NO_RIGHT)
+        self._excuses.add(self._job.dead)
         self._later(self._chance.uniform(2, 6), lambda: grant(self._job, right))

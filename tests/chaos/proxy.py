@@ -4,6 +4,7 @@ One event loop in a thread of its own. It knows nothing of Kafka.
 """
 
 import asyncio
+import contextlib
 import socket
 import struct
 import threading
@@ -84,9 +85,8 @@ class Proxy:
 
     async def _reset(self) -> None:
         for writer in list(self._writers):
-            connection = writer.get_extra_info("socket")
-            if connection is not None:
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _HARD_CLOSE)
+            with contextlib.suppress(OSError):  # it is closed already
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _HARD_CLOSE)
             writer.transport.abort()
 
     async def _pass_on(self, client_in: asyncio.StreamReader, client_out: asyncio.StreamWriter) -> None:
