@@ -184,6 +184,11 @@ class Broker:
             raise BrokerError("The broker was not started.")
         return self._folder / "broker.log"
 
+    @property
+    def data(self) -> Path:
+        """Where its topics lie, a folder for each partition."""
+        return self.log.parent / "data"
+
     def __enter__(self) -> Self:
         lib = install(self.version)
         DATA.mkdir(parents=True, exist_ok=True)
@@ -281,7 +286,7 @@ class Broker:
             "listeners": ",".join(f"{name}://127.0.0.1:{port}" for name, port in listeners.items()),
             "advertised.listeners": ",".join(f"{name}://127.0.0.1:{port}" for name, port in advertised.items()),
             "listener.security.protocol.map": ",".join(f"{name}:{how}" for name, how in security.items()),
-            "log.dirs": f"{self.log.parent / 'data'}",
+            "log.dirs": str(self.data),
             **_FAST_FOR_TESTS,
             **more,
             **self._overrides,

@@ -151,7 +151,8 @@ class Replica:
         code, actions = worker.ended, {action for _, action in struck}
         if code == -signal.SIGKILL and ("kill" in actions or self._killed):
             return "aimed kill" if "kill" in actions else "kill"
-        if code == 0 and self._told_s is not None:
+        asked = self._told_s is not None
+        if (code == 0 and asked) or (code == -signal.SIGTERM and asked and not worker.log):  # before it could listen
             return "SIGTERM"
         if code == 1 and "raise" in actions and "FailpointError" in worker.last_words:
             return "raised fault"

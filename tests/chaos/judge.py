@@ -7,7 +7,9 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from tests.chaos.segments import open_transactions, transaction_of
 from tests.chaos.traffic import Ledger
 from tests.end_to_end.job import Job
 from tests.log_record import LogRecord
@@ -38,13 +40,18 @@ def judge(
     deleted: Mapping[tuple[str, int], int],
     seen_at_work: Sequence[LogRecord],
     complaints: Sequence[str],
+    data: Path,
 ) -> Verdict:
     """Hold everything that came out against everything that went in."""
-    job.topics.wait_until_stable(*job.inputs, job.scores, job.dead)
+    verdict = Verdict(None, Counter())
+    for topic in (*job.inputs, job.scores, job.dead):
+        try:
+            job.topics.wait_until_stable(topic)
+        except TimeoutError as failure:
+            _note(verdict, "open transaction", f"{failure}: {open_transactions(data, topic)}")
     outputs = job.topics.read(job.scores, job.dead)
     log = {record.place: record for record in job.topics.read(*job.inputs)}
     starts = {(topic, number): start for topic in job.inputs for number, (start, _) in job.topics.ends(topic).items()}
-    verdict = Verdict(None, Counter())
     for complaint in complaints:
         _note(verdict, "unlawful", complaint)
     _hold_log_against_ledger(verdict, ledger, log, starts)
@@ -54,7 +61,9 @@ def judge(
             _note(verdict, "seen differently", f"{record.place} was not seen so by who read it during the run")
     for place in seen:
         _note(verdict, "seen differently", f"{place} was seen during the run, and is not there afterwards")
-    inputs = ledger.visible | {place: log[place] for place in ledger.uncertain if place in log}
+    answered = {_answers(record) for record in outputs}
+    deleted_since = {place: record for place, record in ledger.doubtful.items() if place in answered}
+    inputs = log | deleted_since | ledger.visible
     try:
         verdict.report = verify(
             job.case(committed=job.committed(), deleted=deleted),
@@ -63,7 +72,7 @@ def judge(
             dead_letters=[record for record in outputs if record.topic == job.dead],
         )
     except FaultsFound as found:
-        _add_faults(verdict, found, outputs)
+        _add_faults(verdict, found, outputs, data)
     return verdict
 
 
@@ -83,14 +92,15 @@ def _hold_log_against_ledger(
     kept = {place: record for place, record in ledger.visible.items() if place[2] >= starts[place[:2]]}
     for place in kept.keys() - log.keys():
         _note(verdict, "ledger", f"{place} was acknowledged and is not in the log")
-    for place in log.keys() - kept.keys() - ledger.uncertain.keys():
-        _note(verdict, "ledger", f"{place} is in the log and was not acknowledged")
+    for place in log.keys() - kept.keys():
+        if log[place].timestamp not in ledger.uncertain:
+            _note(verdict, "ledger", f"{place} is in the log and was not acknowledged")
 
 
-def _add_faults(verdict: Verdict, found: FaultsFound, outputs: Sequence[LogRecord]) -> None:
+def _add_faults(verdict: Verdict, found: FaultsFound, outputs: Sequence[LogRecord], data: Path) -> None:
     for fault in sorted(found.faults, key=lambda fault: fault.place):
         if not verdict.faults[fault.kind]:
-            out = [_in_json(record) for record in outputs if _answers(record) == fault.place]
+            out = [_in_json(record, data) for record in outputs if _answers(record) == fault.place]
             verdict.witnesses.append({"kind": fault.kind, "place": fault.place, "what": fault.what, "out": out})
         verdict.faults[fault.kind] += 1
 
@@ -105,5 +115,7 @@ def _answers(record: LogRecord) -> tuple[str, int, int]:
     return source["topic"], source["partition"], source["offset"]
 
 
-def _in_json(record: LogRecord) -> dict[str, object]:
-    return {"place": record.place, "value": (record.value or b"").decode(errors="replace")[:1500]}
+def _in_json(record: LogRecord, data: Path) -> dict[str, object]:
+    """An output with the transaction that it came in, which names the worker."""
+    value = (record.value or b"").decode(errors="replace")[:1500]
+    return {"place": record.place, "transaction": transaction_of(data, *record.place), "value": value}

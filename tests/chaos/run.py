@@ -6,16 +6,21 @@ anything is wrong. The seed decides the events, the faults and their order; the 
 
 import argparse
 import json
+import shutil
 import sys
 import time
 
+from tests.broker import CHECKOUT, Broker
 from tests.chaos.collector import Collector
 from tests.chaos.ground import ground
 from tests.chaos.judge import Verdict, judge
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.plan import BRISK, Pace, Plan
 from tests.chaos.traffic import Traffic
+from tests.end_to_end.job import Job
 from worker.failpoints import NAMES
+
+KEPT = CHECKOUT / "build" / "chaos"
 
 
 def run(plan: Plan) -> dict[str, object]:
@@ -35,8 +40,19 @@ def run(plan: Plan) -> dict[str, object]:
             deleted=nemesis.deleted,
             seen_at_work=collector.records,
             complaints=nemesis.complaints,
+            data=broker.data,
         )
+        if verdict.witnesses:
+            _keep_logs(job, broker, plan)
     return _told(plan, nemesis, verdict, traffic, drain_s=drain_s, took_s=time.monotonic() - began_s)
+
+
+def _keep_logs(job: Job, broker: Broker, plan: Plan) -> None:
+    """For whoever looks into a failure."""
+    kept = KEPT / f"seed-{plan.seed}-{time.strftime('%H%M%S')}"
+    kept.mkdir(parents=True)
+    for path in [*job.folder.glob("*.log"), broker.log]:
+        shutil.copy(path, kept)
 
 
 def _told(

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
 from typing import Self
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -54,7 +55,9 @@ class Ledger:
     def __init__(self) -> None:
         self.visible: dict[tuple[str, int, int], LogRecord] = {}
         self.aborted: set[tuple[str, int, int]] = set()
-        self.uncertain: dict[tuple[str, int, int], LogRecord] = {}  # of transactions whose end nobody saw
+        # Of transactions whose end nobody saw: timestamps, which no two events share, and what is known to be written.
+        self.uncertain: set[int] = set()
+        self.doubtful: dict[tuple[str, int, int], LogRecord] = {}
 
     def note(
         self, into: Callable[[LogRecord], None], record: LogRecord, error: KafkaError | None, message: Message
@@ -120,12 +123,12 @@ class Traffic:
     def _write_in_transaction(self, count: int, *, commit: bool) -> None:
         """Markers and aborted records take offsets too, and nobody may score what was aborted."""
         written: list[LogRecord] = []
+        begun = [event.to(self._topic) for event in islice(self._events, count)]
         producer = Producer({**_properties(self._bootstrap), "transactional.id": f"writer-{uuid.uuid4().hex}"})
         try:
             producer.init_transactions(5)
             producer.begin_transaction()
-            for event in (next(self._events) for _ in range(count)):
-                record = event.to(self._topic)
+            for record in begun:
                 produce(producer, record, on_delivery=partial(self.ledger.note, written.append, record))
             producer.flush(5)
             if commit:
@@ -136,7 +139,8 @@ class Traffic:
             # A broker is down. Who writes next ends what is open; what became of it, the log will say.
             with contextlib.suppress(KafkaException):
                 producer.abort_transaction(0.1)
-            self.ledger.uncertain |= {record.place: record for record in written}
+            self.ledger.uncertain |= {record.timestamp for record in begun}
+            self.ledger.doubtful |= {record.place: record for record in written}
             return
         if commit:
             self.ledger.visible |= {record.place: record for record in written}
