@@ -17,9 +17,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.chaos.plan import TO_WORKERS
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 SIMULATED = ("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "tests/worker/test_pipeline_under_faults.py")
-CHAOS = ("-m", "tests.chaos.run", "--seed", "7", "--minutes", "2", "--brisk", "--calm")
+CHAOS = ("-m", "tests.chaos.run", "--seed", "7", "--minutes", "2", "--brisk", "--faults", ",".join(TO_WORKERS))
 TIMEOUT_S = 600
 
 

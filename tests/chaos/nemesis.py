@@ -49,19 +49,16 @@ class Nemesis:
             "SIGTERM": lambda: self._one().tell(),
             "SIGSTOP": lambda: self._one().stop_for(self._chance.uniform(*self._plan.pace.zombie_s)),
             "join or leave": self._join_or_leave,
-        }
-        if not self._plan.surroundings:
-            return kinds
-        kinds |= {
             "broker killed": self._kill_broker,
             "answers delayed": self._delay_answers,
             "answers withheld": self._withhold_answers,
             "connections reset": self._proxy.reset,
             "right withdrawn": self._withdraw_right,
+            "records deleted": self._delete_records,
         }
-        if self._plan.delivery == "exactly-once":  # else a repeat would tell of another window
-            kinds["records deleted"] = self._delete_records
-        return kinds
+        if self._plan.delivery == "at-least-once":  # a repeat may tell of a window with fewer rows
+            del kinds["records deleted"]
+        return {kind: kinds[kind] for kind in self._plan.faults if kind in kinds}
 
     # ---- the run -----------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,17 @@ from dataclasses import dataclass, field
 
 from worker.failpoints import NAMES
 
+TO_WORKERS = ("kill at random", "SIGTERM", "SIGSTOP", "join or leave")
+FAULTS = (
+    *TO_WORKERS,
+    "broker killed",
+    "answers delayed",
+    "answers withheld",
+    "connections reset",
+    "right withdrawn",
+    "records deleted",
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
@@ -32,5 +43,5 @@ class Plan:
     delivery: str = "exactly-once"  # | at-least-once
     aims: tuple[str, ...] = NAMES
     """The failpoints at which workers are killed, in turn."""
-    surroundings: bool = True
-    """Whether broker, network, rights and log are ill-treated too."""
+    faults: tuple[str, ...] = FAULTS
+    """What befalls workers and their surroundings besides."""

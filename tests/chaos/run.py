@@ -15,7 +15,7 @@ from tests.chaos.collector import Collector
 from tests.chaos.ground import ground
 from tests.chaos.judge import Verdict, judge
 from tests.chaos.nemesis import Nemesis
-from tests.chaos.plan import BRISK, Pace, Plan
+from tests.chaos.plan import BRISK, FAULTS, Pace, Plan
 from tests.chaos.traffic import Traffic
 from tests.end_to_end.job import Job
 from worker.failpoints import NAMES
@@ -90,7 +90,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         protocol=arguments.protocol,
         delivery=arguments.delivery,
         aims=tuple(arguments.aims.split(",")),
-        surroundings=not arguments.calm,
+        faults=tuple(arguments.faults.split(",")),
         pace=BRISK if arguments.brisk else Pace(),
     )
 
@@ -104,7 +104,7 @@ def main() -> int:
     parser.add_argument("--protocol", choices=["classic", "consumer"], default="classic")
     parser.add_argument("--delivery", choices=["exactly-once", "at-least-once"], default="exactly-once")
     parser.add_argument("--aims", default=",".join(NAMES), help="the failpoints at which workers are killed")
-    parser.add_argument("--calm", action="store_true", help="broker, network, rights and log are left alone")
+    parser.add_argument("--faults", default=",".join(FAULTS), help="what befalls workers and surroundings besides")
     parser.add_argument("--brisk", action="store_true", help="shorter absences and zombies, more strikes a minute")
     arguments = parser.parse_args()
     told = run(_plan(arguments))

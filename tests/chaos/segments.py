@@ -24,6 +24,7 @@ class Batch:
     is_control: bool
     producer_id: int
     producer_epoch: int
+    at_ms: int  # the latest of its timestamps; of a marker, when it was written
     records: bytes  # none where they are compressed
 
 
@@ -32,7 +33,7 @@ def batches(folder: Path) -> Iterator[Batch]:
     for path in sorted(folder.glob("*.log")):
         data, at = path.read_bytes(), 0
         while at + _HEADER.size <= len(data):
-            first, length, _, _, _, attributes, last, _, _, producer, epoch, _, _ = _HEADER.unpack_from(data, at)
+            first, length, _, _, _, attributes, last, _, at_ms, producer, epoch, _, _ = _HEADER.unpack_from(data, at)
             end = at + _BEFORE_LENGTH_COUNTS + length
             if length <= 0 or end > len(data):
                 break
@@ -43,6 +44,7 @@ def batches(folder: Path) -> Iterator[Batch]:
                 is_control=bool(attributes & _CONTROL),
                 producer_id=producer,
                 producer_epoch=epoch,
+                at_ms=at_ms,
                 records=b"" if attributes & _COMPRESSION else data[at + _HEADER.size : end],
             )
             at = end
@@ -62,7 +64,7 @@ def transactional_ids(data: Path) -> dict[int, str]:
 
 
 def _records(batch: Batch) -> Iterator[tuple[bytes | None, bytes | None]]:
-    data, at = b"" if batch.is_control else batch.records, 0
+    data, at = batch.records, 0
     while at < len(data):
         length, at = _varint(data, at)
         end = at + length
@@ -113,11 +115,23 @@ def transaction_of(data: Path, topic: str, partition: int, offset: int) -> dict[
     own = next((batch for batch in found if batch.first <= offset <= batch.last and not batch.is_control), None)
     if own is None or not own.is_transactional:
         return {}
-    marks = (batch.first for batch in found if batch.is_control and batch.producer_id == own.producer_id)
+    marks = (batch for batch in found if batch.is_control and batch.producer_id == own.producer_id)
+    near = [_in_short(batch) for batch in found if batch.producer_id == own.producer_id]
+    here = near.index(_in_short(own))
     return {
         "partition": f"{topic}-{partition}",
         "transactional_id": transactional_ids(data).get(own.producer_id),
-        "producer": [own.producer_id, own.producer_epoch],
+        "producer": own.producer_id,
         "batch": [own.first, own.last],
-        "marker": next((mark for mark in marks if mark > offset), None),
+        "marker": next((mark.first for mark in marks if mark.first > offset), None),
+        "near": near[max(0, here - 5) : here + 6],
     }
+
+
+def _in_short(batch: Batch) -> str:
+    what = f"{batch.first}-{batch.last} of epoch {batch.producer_epoch}"
+    if not batch.is_control:
+        return what
+    ((key, _),) = _records(batch)
+    kind = "commit" if (key or b"")[2:4] == b"\x00\x01" else "abort"
+    return f"{what}: {kind} at {batch.at_ms}"
