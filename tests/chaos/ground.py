@@ -27,10 +27,10 @@ LOOKBACK = 2_000
 NAN_ABOVE = 1e5
 BROKER = {
     "group.consumer.session.timeout.ms": "3000",
-    # Kafka's own default. A broker that is its partitions' only replica has no leaders for some seconds after a restart;
-    # were it to time out a transaction then, it would end it without writing its markers (seen on Apache Kafka 4.3.1:
-    # "these partitions are likely deleted already and hence can be skipped"), and a later transaction of the same id
-    # would commit what was to be aborted.
+    # Kafka's own default. A broker that is its partitions' only replica leads none of them for some seconds after a
+    # restart; were it to time out a transaction then, it would end it without writing its markers (seen on Apache Kafka
+    # 4.3.1: "these partitions are likely deleted already and hence can be skipped"), and a later transaction of the
+    # same id would commit what was to be aborted.
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "10000",
 }
 USER, PASSWORD = "worker", "secret"

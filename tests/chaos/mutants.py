@@ -271,9 +271,10 @@ def _told_by_chaos(output: str) -> str | None:
 def _told_by_pytest(output: str) -> str | None:
     kinds = re.findall(r"^E +(?:tests\.oracle\.FaultsFound: |\| )?((?:[a-z]+ ?)+: \d+), first", output, re.MULTILINE)
     others = re.findall(r"^E +(?:\| )?((?:AssertionError|ValueError|\w+Error): .*)", output, re.MULTILINE)
-    faults = re.findall(r"'(?:work_under|fail)', \('([^']+)'", output)
+    steps = re.findall(r"\('(\w+)', \((?:'([^']+)')?", output)
+    happened = dict.fromkeys(fault or step for step, fault in steps)
     told = sorted(set(kinds)) or others[:1]
-    return f"{', '.join(told)} (simulated; {', '.join(dict.fromkeys(faults)) or 'no fault needed'})" if told else None
+    return f"{', '.join(told)} (simulated: {', '.join(happened)})" if told else None
 
 
 def main() -> int:
