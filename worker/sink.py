@@ -40,6 +40,10 @@ _RIGHTS = {
     KafkaError.MSG_SIZE_TOO_LARGE: (
         "Topic {topic} refuses a record as too large: raise its max.message.bytes above events.max_bytes + 48,000"
     ),
+    KafkaError.INVALID_TIMESTAMP: (
+        "Topic {topic} refuses a record's timestamp, which is the event's: set its message.timestamp.before.max.ms and "
+        "message.timestamp.after.max.ms as they are on the input topic"
+    ),
 }
 
 
