@@ -20,7 +20,10 @@ from pathlib import Path
 from tests.chaos.plan import TO_WORKERS
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-SIMULATED = ("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "tests/worker/test_pipeline_under_faults.py")
+SIMULATED = (
+    *("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "tests.chaos.unshrunk", "--show-capture", "no"),
+    "tests/worker/test_pipeline_under_faults.py",
+)
 CHAOS = ("-m", "tests.chaos.run", "--seed", "7", "--minutes", "2", "--brisk", "--faults", ",".join(TO_WORKERS))
 TIMEOUT_S = 600
 
@@ -270,7 +273,7 @@ def _told_by_chaos(output: str) -> str | None:
 
 def _told_by_pytest(output: str) -> str | None:
     kinds = re.findall(r"^E +(?:tests\.oracle\.FaultsFound: |\| )?((?:[a-z]+ ?)+: \d+), first", output, re.MULTILINE)
-    others = re.findall(r"^E +(?:\| )?((?:AssertionError|ValueError|\w+Error): .*)", output, re.MULTILINE)
+    others = re.findall(r"^E +(?:\| )?([\w.]*(?:Error|Exception|Timeout)\b.*)", output, re.MULTILINE)
     steps = re.findall(r"\('(\w+)', \((?:'([^']+)')?", output)
     happened = dict.fromkeys(fault or step for step, fault in steps)
     told = sorted(set(kinds)) or others[:1]
