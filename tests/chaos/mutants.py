@@ -26,6 +26,7 @@ SIMULATED = (
 )
 CHAOS = ("-m", "tests.chaos.run", "--seed", "7", "--minutes", "2", "--brisk", "--faults", ",".join(TO_WORKERS))
 TIMEOUT_S = 600
+PEACEFUL = {"write", "transact", "turn", "join", "wait", "work_under"}
 
 
 @dataclass(frozen=True)
@@ -275,7 +276,7 @@ def _told_by_pytest(output: str) -> str | None:
     kinds = re.findall(r"^E +(?:tests\.oracle\.FaultsFound: |\| )?((?:[a-z]+ ?)+: \d+), first", output, re.MULTILINE)
     others = re.findall(r"^E +(?:\| )?([\w.]*(?:Error|Exception|Timeout)\b.*)", output, re.MULTILINE)
     steps = re.findall(r"\('(\w+)', \((?:'([^']+)')?", output)
-    happened = dict.fromkeys(fault or step for step, fault in steps)
+    happened = dict.fromkeys(fault or step for step, fault in steps if fault or step not in PEACEFUL)
     told = sorted(set(kinds)) or others[:1]
     return f"{', '.join(told)} (simulated: {', '.join(happened)})" if told else None
 
