@@ -6,7 +6,7 @@ DEV    := .venv
 LOCKS  := worker-cpu worker-gpu demo dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-kafka test check bench broker lock clean
+.PHONY: help demo demo-kafka test chaos mutants check bench broker lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -20,6 +20,17 @@ demo-kafka: $(DEV)/.ready ## The same on a real Kafka broker, exactly once, with
 test: $(DEV)/.ready ## Every test, on a real Kafka broker (needs Java 17 and Maven)
 	@$(DEV)/bin/python -m tests.broker install
 	$(DEV)/bin/python -m pytest $(ARGS)
+
+SEED    ?= 1
+MINUTES ?= 10
+KILLS   ?= 200
+chaos: $(DEV)/.ready ## Workers killed at every step on a real broker, and every record held to the log (SEED=1 MINUTES=10 KILLS=200)
+	@$(DEV)/bin/python -m tests.broker install
+	@$(DEV)/bin/python -m tests.chaos.run --seed $(SEED) --minutes $(MINUTES) --kills $(KILLS) $(ARGS)
+
+mutants: $(DEV)/.ready ## Workers with one fault each: the verifiers must catch every one (half an hour)
+	@$(DEV)/bin/python -m tests.broker install
+	@$(DEV)/bin/python -m tests.chaos.mutants $(ARGS)
 
 check: $(DEV)/.ready ## Lint, format, types and import contracts
 	$(DEV)/bin/ruff check .
