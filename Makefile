@@ -6,7 +6,7 @@ DEV    := .venv
 LOCKS  := worker-cpu worker-gpu demo dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-kafka test check bench fuzz broker lock clean
+.PHONY: help demo demo-kafka test chaos mutants fuzz check bench broker lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -20,6 +20,17 @@ demo-kafka: $(DEV)/.ready ## The same on a real Kafka broker, exactly once, with
 test: $(DEV)/.ready ## Every test, on a real Kafka broker (needs Java 17 and Maven)
 	@$(DEV)/bin/python -m tests.broker install
 	$(DEV)/bin/python -m pytest $(ARGS)
+
+SEED    ?= 1
+MINUTES ?= 10
+KILLS   ?= 200
+chaos: $(DEV)/.ready ## Workers killed at every step on a real broker, and every record held to the log (SEED=1 MINUTES=10 KILLS=200)
+	@$(DEV)/bin/python -m tests.broker install
+	@$(DEV)/bin/python -m tests.chaos.run --seed $(SEED) --minutes $(MINUTES) --kills $(KILLS) $(ARGS)
+
+mutants: $(DEV)/.ready ## Workers with one fault each: the verifiers must catch every one (half an hour)
+	@$(DEV)/bin/python -m tests.broker install
+	@$(DEV)/bin/python -m tests.chaos.mutants $(ARGS)
 
 check: $(DEV)/.ready ## Lint, format, types and import contracts
 	$(DEV)/bin/ruff check .
@@ -38,15 +49,15 @@ broker: $(DEV)/.ready ## A real Kafka broker in the foreground, for trying thing
 	@$(DEV)/bin/python -m tests.broker run
 
 # An environment is rebuilt when its lock changes; its stamp is written last.
-$(DEV)/.ready: requirements/dev.txt requirements/bootstrap.txt pyproject.toml requirements/make-environment
+$(DEV)/.ready: requirements/dev.txt requirements/bootstrap.txt pyproject.toml hatch_build.py worker/_rows.c requirements/make-environment
 	@requirements/make-environment "$(PYTHON)" $(DEV) requirements/dev.txt
 
-$(DEMO)/.ready: requirements/demo.txt requirements/bootstrap.txt pyproject.toml requirements/make-environment
+$(DEMO)/.ready: requirements/demo.txt requirements/bootstrap.txt pyproject.toml hatch_build.py worker/_rows.c requirements/make-environment
 	@requirements/make-environment "$(PYTHON)" $(DEMO) requirements/demo.txt
 
 lock: ## Resolve the dependencies anew (writes requirements/*.txt; needs uv)
 	@requirements/lock
 
 clean: ## Remove environments and everything that was built (caches under the user's cache folder stay)
-	rm -rf $(DEV) $(DEMO) build dist .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(DEV) $(DEMO) worker/_rows.abi3.so build dist .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

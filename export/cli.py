@@ -176,7 +176,7 @@ def _add_detector_options(group: "argparse._ArgumentGroup") -> None:
     group.add_argument("--output", metavar="NAME.onnx", help="the file to write")
     group.add_argument("--name", help="the detector's name in every score (default: the file's)")
     group.add_argument("--version", help="its version in every score (default: 1)")
-    group.add_argument("--detector", metavar="FAMILY", help="ae = autoencoder (default)")
+    group.add_argument("--detector", metavar="FAMILY", help="ae = autoencoder (default), pca = principal components")
     group.add_argument("--window", metavar="W", help="events of an entity that are judged together (default: 32)")
     group.add_argument(
         "--min-length", metavar="N", help="events before an entity's scores count (default: half the window)"

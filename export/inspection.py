@@ -3,7 +3,7 @@
 from rich.console import Console
 from rich.table import Table
 
-from export.report import alarm_sentence, day
+from export.report import alarm_sentence, beside_pca, day
 from schemas.manifest import Calibration, Feature, Manifest
 
 
@@ -23,9 +23,11 @@ def _lines(manifest: Manifest) -> list[tuple[str, str]]:
     if training.start_ms is not None and training.end_ms is not None:
         span = f", {day(training.start_ms)} to {day(training.end_ms)}"
     hyperparameters = ", ".join(f"{name} {value}" for name, value in manifest.detector.hyperparameters.items())
+    remark = beside_pca(manifest.detector.hyperparameters)
     return [
         ("detector", f"{manifest.name}, version {manifest.version}, for {manifest.kind} events"),
         ("family", f"{manifest.detector.family} ({hyperparameters})"),
+        *([("note", remark)] if remark is not None else []),
         ("window", _window(manifest)),
         ("score", "0 = as normal as can be, above 1 = anomalous, 2 = as rare as the alarm rate squared"),
         (

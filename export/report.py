@@ -1,11 +1,15 @@
 """What `train` tells when it is done, as text. Knows no torch and no files."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+
+VALIDATION_ERROR, PCA_VALIDATION_ERROR = "validation_error", "pca_validation_error"
+"""Under these names a manifest's hyperparameters tell how well held-back windows are rebuilt, and by PCA."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +35,17 @@ class TrainingReport:
     min_length: int
     parity_batches: tuple[int, ...]
     remarks: tuple[str, ...]
+
+
+def beside_pca(hyperparameters: Mapping[str, object]) -> str | None:
+    """A sentence where the detector rebuilds held-back windows no better than PCA does; None where it is better."""
+    error, pca = (hyperparameters.get(name) for name in (VALIDATION_ERROR, PCA_VALIDATION_ERROR))
+    if not isinstance(error, int | float) or not isinstance(pca, int | float) or error < pca:
+        return None
+    return (
+        f"it does not beat PCA: held-back windows are rebuilt with an error of {error:.3f}, by as many principal "
+        f"components with {pca:.3f}; --detector pca is simpler, or train on more data or for more --epochs."
+    )
 
 
 def day(time_ms: int) -> str:

@@ -3,6 +3,7 @@
 import importlib.metadata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -13,14 +14,15 @@ from export.artifact import sealed_artifact, write_file
 from export.calibration import PValueCurve, fit_curve
 from export.columns import choose_columns
 from export.dataset import Dataset, Survey
+from export.detector import Detector as UntrainedDetector
 from export.detector import Fitted
 from export.errors import DataError, UsageError
-from export.families import FAMILIES, Family
+from export.families import FAMILIES, Family, baseline
 from export.golden import golden_windows, probing_windows
 from export.graph import ScoredDetector
 from export.onnx_file import to_onnx
 from export.parity import BATCHES, check_parity, tolerances, torch_outputs
-from export.report import TrainingReport
+from export.report import PCA_VALIDATION_ERROR, VALIDATION_ERROR, TrainingReport, beside_pca
 from export.table_file import open_table
 from export.training_config import TrainingConfig
 from export.windows import Parts, Windows, cut
@@ -76,6 +78,7 @@ def train(config: TrainingConfig, watch: Watch, *, families: Mapping[str, Family
         watch.stage("training")
         detector = families[config.detector](config, dataset.columns.features)
         fitted = detector.fit(parts.training, parts.validation, training_rows=parts.training_rows, on_epoch=watch.epoch)
+        fitted = _beside_baseline(fitted, detector.family, baseline(config, dataset.columns.features), parts)
         watch.stage("calibrating")
         curve = fit_curve(_raw_scores(fitted, parts.calibration), alarm_rate=config.alarm_rate)
         watch.stage("exporting")
@@ -119,6 +122,27 @@ def _windows(dataset: Dataset, config: TrainingConfig, watch: Watch) -> tuple[Su
                 f"{fewest} are needed; give more data, or a smaller --window (now {config.window})."
             )
     return survey, parts
+
+
+def _beside_baseline(fitted: Fitted, family: str, plain: UntrainedDetector, parts: Parts) -> Fitted:
+    """With the errors of both on the validation windows, and a remark where the detector is not the better one."""
+    if family == plain.family:
+        return fitted
+    other = plain.fit(parts.training, parts.validation, training_rows=parts.training_rows, on_epoch=_silently)
+    errors = {
+        VALIDATION_ERROR: round(fitted.validation_error, 6),
+        PCA_VALIDATION_ERROR: round(other.validation_error, 6),
+    }
+    remark = beside_pca(errors)
+    return replace(
+        fitted,
+        hyperparameters={**fitted.hyperparameters, **errors},
+        remarks=fitted.remarks if remark is None else (*fitted.remarks, remark),
+    )
+
+
+def _silently(done: int, planned: int, error: float) -> None:
+    """The baseline takes a second."""
 
 
 @contextmanager

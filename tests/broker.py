@@ -147,7 +147,8 @@ class Broker:
 
     `properties` override those of server.properties. `users` (name -> password) adds a second listener with SASL PLAIN
     and ACLs, where a user may do what it was granted; the first listener may do everything.
-    `advertised_port` adds a third one for a proxy in front: it announces that port instead of its own.
+    `advertised_port` adds a third one for a proxy in front: it announces that port instead of its own. There `users`
+    sign in too, if there are any.
     """
 
     def __init__(
@@ -182,6 +183,11 @@ class Broker:
         if self._folder is None:
             raise BrokerError("The broker was not started.")
         return self._folder / "broker.log"
+
+    @property
+    def data(self) -> Path:
+        """Where its topics lie, a folder for each partition."""
+        return self.log.parent / "data"
 
     def __enter__(self) -> Self:
         lib = install(self.version)
@@ -270,7 +276,7 @@ class Broker:
         if self._advertised_port is not None:
             listeners["PROXY"] = self.behind_proxy_port
             advertised["PROXY"] = self._advertised_port
-            security["PROXY"] = "PLAINTEXT"
+            security["PROXY"] = "SASL_PLAINTEXT" if self._users else "PLAINTEXT"
         return {
             "process.roles": "broker,controller",
             "node.id": "1",
@@ -280,7 +286,7 @@ class Broker:
             "listeners": ",".join(f"{name}://127.0.0.1:{port}" for name, port in listeners.items()),
             "advertised.listeners": ",".join(f"{name}://127.0.0.1:{port}" for name, port in advertised.items()),
             "listener.security.protocol.map": ",".join(f"{name}:{how}" for name, how in security.items()),
-            "log.dirs": f"{self.log.parent / 'data'}",
+            "log.dirs": str(self.data),
             **_FAST_FOR_TESTS,
             **more,
             **self._overrides,
@@ -323,14 +329,14 @@ def _dying_with_us() -> list[str]:
 
 def _access_control(users: Mapping[str, str]) -> dict[str, str]:
     passwords = " ".join(f'user_{name}="{password}"' for name, password in users.items())
+    login = f"org.apache.kafka.common.security.plain.PlainLoginModule required {passwords};"
     return {
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "allow.everyone.if.no.acl.found": "false",
         "super.users": "User:ANONYMOUS",  # whoever comes through the listeners without a password
         "sasl.enabled.mechanisms": "PLAIN",
-        "listener.name.sasl.plain.sasl.jaas.config": (
-            f"org.apache.kafka.common.security.plain.PlainLoginModule required {passwords};"
-        ),
+        "listener.name.sasl.plain.sasl.jaas.config": login,
+        "listener.name.proxy.plain.sasl.jaas.config": login,
     }
 
 

@@ -8,7 +8,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -401,6 +401,7 @@ class FaultsFound(AssertionError):  # noqa: N818  the name says it
         ]
         super().__init__("\n".join(lines))
         self.kinds = frozenset(by_kind)
+        self.faults = list(faults)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -414,6 +415,8 @@ class Case:
     committed: Mapping[tuple[str, int], int] | None = None  # records at or above may not have been answered
     partitions: Mapping[str, int] = field(default_factory=dict)  # how many each topic has, where that is to be checked
     crashed: frozenset[Place] = frozenset()  # records that killed the runtime
+    deleted: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    """Records below were deleted at some time or other: windows that reach below may lack them, and then say so."""
 
 
 def verify(
@@ -441,6 +444,7 @@ class _Judge:
         self._exactly_once = case.settings.delivery == "exactly-once"
         self._inputs = {record.place: record for record in sorted(inputs, key=lambda record: record.place)}
         self._faults: list[Fault] = []
+        self._without_number: dict[Place, Expectation] = {}  # what the model would be asked
         self._verdicts: dict[Place, Expectation | Dead | Skipped] = dict(self._expect())
 
     def judge(self, scores: Sequence[LogRecord], dead_letters: Sequence[LogRecord]) -> Report:
@@ -493,7 +497,11 @@ class _Judge:
                 lookback=self._settings.lookback_offsets,
                 rebuilt=self._case.rebuilt.get((record.topic, record.partition)),
             )
-            yield place, expectation if self._is_finite(expectation) else Dead("model_not_finite")
+            if self._is_finite(expectation):
+                yield place, expectation
+            else:
+                self._without_number[place] = expectation
+                yield place, Dead("model_not_finite")
 
     def _is_finite(self, expectation: Expectation) -> bool:
         said = self._model.say(expectation)
@@ -523,6 +531,8 @@ class _Judge:
 
     def _hold_against(self, place: Place, expected: Expectation | Dead | Skipped, answer: LogRecord) -> None:
         is_dead_letter = answer.topic == self._settings.kafka.dead_letter_topic
+        if not is_dead_letter:
+            expected = self._as_truncated(expected, place, json.loads(answer.value or b"")["window"])
         if isinstance(expected, Expectation) and not is_dead_letter:
             for kind, what in _ScoreCheck(self._case, self._model, self._inputs[place], expected).faults(answer):
                 self._fault(kind, place, what)
@@ -531,6 +541,24 @@ class _Judge:
                 self._fault(kind, place, what)
         else:
             self._fault("misjudged", place, f"it came out in {answer.topic}, where {_in_words(expected)} is expected")
+
+    def _as_truncated(
+        self, expected: Expectation | Dead | Skipped, place: Place, window: dict
+    ) -> Expectation | Dead | Skipped:
+        """What is expected, if a window that says `truncated` may lack its oldest rows, which were deleted."""
+        whole = self._without_number.get(place) or expected
+        deleted = self._case.deleted.get(place[:2], 0)
+        beyond_reach = deleted <= max(0, place[2] - self._settings.lookback_offsets + 1)
+        if not isinstance(whole, Expectation) or not window["truncated"] or beyond_reach:
+            return expected
+        count = window["length"]
+        if not 0 < count <= len(whole.offsets) or count == len(whole.values):
+            return expected
+        if any(offset >= deleted for offset in whole.offsets[:-count]):
+            return expected
+        values, elapsed = whole.values.copy(), whole.elapsed.copy()
+        values[:-count], elapsed[:-count] = np.nan, np.nan
+        return replace(whole, offsets=whole.offsets[-count:], truncated=True, values=values, elapsed=elapsed)
 
     def _check_order(self, scores: Sequence[LogRecord]) -> None:
         """Scores of one input partition and entity stand in input order within an output partition."""

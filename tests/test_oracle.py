@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from schemas.dead_letter import MESSAGE_HEADER, OFFSET_HEADER, PARTITION_HEADER, REASON_HEADER, TOPIC_HEADER
@@ -212,6 +213,23 @@ def test_windows_that_were_rebuilt_from_a_shorter_log_are_truncated() -> None:
         ((3, 4), True),
         ((3, 4, 5), False),
     ]
+
+
+def test_a_window_that_says_so_may_lack_rows_that_were_deleted() -> None:
+    inputs = [event(offset) for offset in range(8)]
+    judge = _Judge(Case(settings=settings(), model=MODEL, deleted={("events", 0): 4}), inputs)
+    whole = judge._verdicts["events", 0, 5]
+
+    def offsets(*, length: int, truncated: bool) -> tuple[int, ...]:
+        expected = judge._as_truncated(whole, ("events", 0, 5), {"truncated": truncated, "length": length})
+        assert isinstance(expected, Expectation)
+        assert int(np.isfinite(expected.values[:, 0]).sum()) == len(expected.offsets)
+        return expected.offsets
+
+    assert offsets(length=2, truncated=True) == (4, 5)
+    assert offsets(length=2, truncated=False) == (3, 4, 5)
+    assert offsets(length=1, truncated=True) == (3, 4, 5), "offset 4 was not deleted"
+    assert offsets(length=0, truncated=True) == (3, 4, 5)
 
 
 # ---- whether the outputs say so

@@ -14,6 +14,7 @@ from typing import cast
 from confluent_kafka import Consumer, Producer
 
 from schemas.settings import Settings
+from worker import rows
 from worker.assignment import Planner, ReadRules
 from worker.decoder import JsonDecoder
 from worker.detector import Detector, ExplainRule
@@ -135,6 +136,8 @@ class Worker:
             self._detector.provider,
             self._detector.provider_reason,
         )
+        if not rows.COMPILED:
+            log.info("records are rendered in Python: no C compiler was at hand when this was installed")
         # What exists now lives as long as the process: the collector need not look at it again.
         gc.collect()
         gc.freeze()

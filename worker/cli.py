@@ -172,11 +172,12 @@ def _load(arguments: argparse.Namespace) -> Settings:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from worker import app  # noqa: PLC0415
+    from worker import app, failpoints  # noqa: PLC0415
     from worker.logs import start_logging  # noqa: PLC0415
 
     settings = _load(arguments)
     start_logging(settings.log.format, settings.log.level)
+    failpoints.arm(os.environ)
     app.run(settings, on_start=_stop_on_signals)
     return ExitCode.DONE
 

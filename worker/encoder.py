@@ -5,8 +5,9 @@ settings, and what it writes holds no clock of its own: the same batch gives the
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import repeat
 from typing import Literal, TypeVar, cast
 
@@ -30,10 +31,12 @@ from worker.batch import (
 from worker.dead_letter import FRAMING_BYTES, dead_letter, size_of
 from worker.decimals import shortest
 from worker.explanation import UNEXPLAINED, ExplanationText
-from worker.fragments import Fragments, escaped, float32s, hexadecimals, json_text, numbers
+from worker.fragments import Fragments, escaped, json_text
+from worker.rows import Column, joined
 
 _DIGEST_DIGITS = 12
 _BYTES_OF_A_CHARACTER = 4  # at most, in UTF-8
+_PARTITIONS = 10_000  # whose texts are kept
 
 _T = TypeVar("_T")
 
@@ -63,7 +66,6 @@ class Encoder:
         self._forwarded = frozenset(form.forward_headers)
         self._explanation = ExplanationText(form.features, top=form.top)
         self._unexplained = Fragments(self._render_judgement)
-        self._window = Fragments(_render_window)
         model = {"name": form.model_name, "version": form.model_version, "sha256": form.model_sha256[:_DIGEST_DIGITS]}
         self._model = f',"model":{json_text(model)},"window":{{"first_offset":'
 
@@ -77,7 +79,7 @@ class Encoder:
         """
         rows = events.row.tolist()
         keys = _keys(records.key if len(rows) == len(records) else [records.key[row] for row in rows], events.entity)
-        values = list(self._texts(records, events, windows, scores))
+        values = self._texts(records, events, windows, scores)
         headers = [self._forward(records.headers(row)) for row in rows] if self._forwarded else None
         finite = np.isfinite(scores.score) & np.isfinite(scores.p_value)
         sent = finite & self._fits(keys, values, headers)
@@ -94,36 +96,32 @@ class Encoder:
             dead_letters=[self._dead_letter(refused, records) for refused in sorted([*events.refused, *unsent])],
         )
 
-    def _texts(self, records: Records, events: Events, windows: Windows, scores: Scores) -> Iterator[str]:
+    def _texts(self, records: Records, events: Events, windows: Windows, scores: Scores) -> list[str]:
         """The score records as text, in the order of the contract's fields."""
-        topics = Fragments(lambda place: _render_topic(records.partitions[place]))
-        sources = Fragments(lambda place: _render_source(records.partitions[place]))
-        partition = records.partition[events.row]
-        offset = numbers(records.offset[events.row])
+        partition, offset = records.partition[events.row], records.offset[events.row]
         score = _on_its_side(scores.score, self._form.threshold)
-        many = len(events)
-        columns = (
-            topics.of(partition),
+        columns: tuple[Column, ...] = (
+            (list(map(_render_topic, records.partitions)), partition),
             offset,
-            repeat('","entity":"', many),
+            '","entity":"',
             escaped(events.entity),
-            repeat('","event_time":', many),
-            numbers(events.event_time),
-            repeat(',"score":', many),
-            numbers(score),
-            repeat(',"p_value":', many),
-            float32s(scores.p_value),
+            '","event_time":',
+            events.event_time,
+            ',"score":',
+            score,
+            ',"p_value":',
+            shortest(scores.p_value),
             self._judgements(score, events, windows, scores.explanation),
-            repeat("{}", many) if events.context is None else map(bytes.decode, events.context),
-            repeat(self._model, many),
-            numbers(windows.first_offset),
-            self._window.of(windows.length * 2 + windows.truncated),
-            hexadecimals(windows.digest),
-            sources.of(partition),
+            "{}" if events.context is None else list(map(bytes.decode, events.context)),
+            self._model,
+            windows.first_offset,
+            (_window_texts(windows.values.shape[1]), windows.length * 2 + windows.truncated),
+            windows.digest,
+            (list(map(_render_source, records.partitions)), partition),
             offset,
-            repeat("}}", many),
+            "}}",
         )
-        return map("".join, zip(*columns, strict=True))
+        return joined(columns, len(events))
 
     def _judgements(
         self, score: NDArray[np.float64], events: Events, windows: Windows, explanation: Explanation
@@ -201,16 +199,23 @@ def _on_its_side(scores: Float32, threshold: float) -> NDArray[np.float64]:
     return np.where((exact > threshold) == (short > threshold), short, exact)
 
 
+@lru_cache(_PARTITIONS)
 def _render_topic(place: TopicPartition) -> str:
     identity = json_text(f"{place.topic}-{place.partition}-")
     return f'{{"schema_version":1,"id":{identity[:-1]}'
 
 
-def _render_window(code: int) -> str:
-    length, truncated = code >> 1, bool(code & 1)
-    return f',"length":{length},"truncated":{json_text(truncated)},"digest":"'
-
-
+@lru_cache(_PARTITIONS)
 def _render_source(place: TopicPartition) -> str:
     source = {"topic": place.topic, "partition": place.partition}
     return f'"}},"source":{json_text(source)[:-1]},"offset":'
+
+
+@lru_cache(1)
+def _window_texts(window: int) -> list[str]:
+    """For each length, not truncated and truncated."""
+    return [
+        f',"length":{length},"truncated":{json_text(truncated)},"digest":"'
+        for length in range(window + 1)
+        for truncated in (False, True)
+    ]

@@ -30,7 +30,7 @@ def is_deeper_than(text: bytes, limit: int) -> bool:
 
 
 def faulty_rows(texts: Sequence[bytes], limit: int) -> list[int]:
-    """Which of these JSON texts are not UTF-8 or deeper than `limit`."""
+    """Which of these JSON objects or arrays are not UTF-8 or deeper than `limit`."""
     sizes = list(map(len, texts))
     longest = max(sizes, default=0)
     piece = 1 + _PIECE_BYTES * len(texts) // (1 + sum(sizes))
@@ -38,17 +38,23 @@ def faulty_rows(texts: Sequence[bytes], limit: int) -> list[int]:
     for start in range(0, len(texts), piece):
         part = texts[start : start + piece]
         joined = b"\n".join(part)
-        if _may_be_deeper(joined, longest, limit) or not _is_utf8(joined):
+        if _may_be_deeper(joined, len(part), longest, limit) or not _is_utf8(joined):
             faulty += [
                 start + row for row, text in enumerate(part) if is_deeper_than(text, limit) or not _is_utf8(text)
             ]
     return faulty
 
 
-def _may_be_deeper(joined: bytes, longest: int, limit: int) -> bool:
-    """Whether somewhere more than `limit` opening brackets stand within the length of the longest text."""
-    opening = np.flatnonzero((np.frombuffer(joined, dtype=np.uint8) | 0x20) == _OPENING[1])  # "[" | 0x20 is "{"
-    return len(opening) > limit and bool((opening[limit:] - opening[:-limit]).min() < longest)
+def _may_be_deeper(joined: bytes, texts: int, longest: int, limit: int) -> bool:
+    """Whether somewhere more than `limit` opening brackets stand within the length of the longest text.
+
+    Each text has one of its own: where hardly more are counted, none can have many.
+    """
+    is_opening = (np.frombuffer(joined, dtype=np.uint8) | 0x20) == _OPENING[1]  # "[" | 0x20 is "{"
+    if np.count_nonzero(is_opening) - texts < limit:
+        return False
+    opening = np.flatnonzero(is_opening)
+    return bool((opening[limit:] - opening[:-limit]).min(initial=longest) < longest)
 
 
 def _is_utf8(text: bytes) -> bool:

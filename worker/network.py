@@ -35,6 +35,8 @@ class Network:
     Every call is padded to one of `sessions`' row numbers. On a GPU each has a session whose shapes are fixed; on a CPU
     they are multiples of what a vector instruction takes, so that a row is computed by the same instructions wherever
     it stands in a batch: its outputs do not depend on its neighbours to the last bit.
+
+    `at_once`, if there is one, computes any number of calls of the largest size as one.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Network:
         inputs: frozenset[str],
         outputs: Sequence[str],
         provider: str,
+        at_once: Session | None = None,
         side_by_side: Executor | None = None,
     ) -> None:
         self.inputs = inputs
@@ -51,6 +54,7 @@ class Network:
         self.sizes = tuple(sorted(sessions))
         self._sessions = sessions
         self._provider = provider
+        self._at_once = at_once
         self._map = map if side_by_side is None else side_by_side.map
 
     def compute(self, columns: Mapping[str, Column]) -> dict[str, Float32]:
@@ -60,9 +64,21 @@ class Network:
         """
         taken = {name: column for name, column in columns.items() if name in self.inputs}
         rows = len(next(iter(taken.values())))
-        edges = pairwise([*range(0, rows, self.sizes[-1]), rows])
-        parts = list(self._map(lambda edge: self._persistently(taken, *edge), edges))
+        parts = self._largest_at_once(taken, rows)
+        done = sum(len(part[0]) for part in parts)
+        edges = pairwise([*range(done, rows, self.sizes[-1]), rows])
+        parts += self._map(lambda edge: self._persistently(taken, *edge), edges)
         return dict(zip(self.outputs, _joined(parts), strict=True))
+
+    def _largest_at_once(self, columns: Mapping[str, Column], rows: int) -> list[Sequence[Float32]]:
+        """All calls of the largest size; nothing where there are not several, or they fail: then each is tried."""
+        largest = rows - rows % self.sizes[-1]
+        if self._at_once is None or largest == self.sizes[-1] or not largest:
+            return []
+        try:
+            return [self._at_once.run({name: column[:largest] for name, column in columns.items()})]
+        except SessionError:
+            return []
 
     def _persistently(self, columns: Mapping[str, Column], start: int, stop: int) -> Sequence[Float32]:
         try:

@@ -22,6 +22,7 @@ from worker.decoder import JsonDecoder
 from worker.detector import Detector
 from worker.encoder import Encoder
 from worker.errors import DeliveryError, ProducerLostError, TransactionAbortedError
+from worker.failpoints import reach
 from worker.metrics import Answered, Metrics, missing_by_feature
 from worker.probes import Health
 from worker.replay import Plan
@@ -182,6 +183,7 @@ class Pipeline:
         began_s = self._clock()
         polled = self._source.poll(self._pace.max_events, self._patience_s(began_s))
         self._metrics.stage("poll", self._clock() - began_s)
+        reach("after_poll")
         if polled.refill is not None:
             self._refill(polled.refill)
         if polled.live is not None:
@@ -205,6 +207,7 @@ class Pipeline:
 
     def _refill(self, records: Records) -> None:
         """Rows from below the committed offset fill the windows; nothing is emitted (I10)."""
+        reach("in_refill")
         events = self._decode(records)
         self._rooms.windows.refill(events, partition=records.partition[events.row], offset=records.offset[events.row])
 
@@ -224,11 +227,13 @@ class Pipeline:
         windowed_s = self._clock()
         scores = self._inference.submit(self._score, windows, events.entity)
         self._staged.append(_Staged(records, events, windows, scores))
+        reach("staged")
         self._metrics.staged(len(records), {"decode": decoded_s - began_s, "window": windowed_s - decoded_s})
 
     def _score(self, windows: Windows, entity: list[str]) -> Scores:
         """In the inference thread."""
         began_s = self._clock()
+        reach("in_inference")
         scores = self._rooms.detector.score(windows, entity)
         self._metrics.stage("score", self._clock() - began_s)
         return scores
@@ -350,6 +355,7 @@ class Pipeline:
         committing, self._committing = self._committing, None
         committing.settle()
         self._source.note_committed(committing.offsets)
+        reach("before_keep")
         self._rooms.windows.keep(len(committing.batches))
         self._pause_s = _FIRST_PAUSE_S
         self._metrics.stage("commit", self._clock() - began_s)
@@ -433,6 +439,7 @@ class Pipeline:
 
     def partitions_revoked(self, places: Sequence[int]) -> None:
         """Everything in flight is published and committed before the partitions are given away."""
+        reach("on_revoke")
         try:
             self._settle()
             self._publish_scored(all_of_them=True)
@@ -493,6 +500,7 @@ class Pipeline:
     def _end(self) -> None:
         """Publish and commit what is in flight, then leave the group."""
         self._health.turned(ready=False)
+        reach("on_sigterm")
         try:
             # With a lost producer nothing more is committed: reading stands beyond what was dropped.
             if not self._lost:

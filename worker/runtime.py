@@ -20,6 +20,7 @@ from onnx import ModelProto, TensorProto, helper
 from worker.batch import Float32
 from worker.errors import ArtifactError, ConfigError, clause
 from worker.gpu import missing_gpu
+from worker.graph_in_pieces import in_pieces, outer_name
 from worker.graph_pruning import BATCH_AXIS, pruned
 from worker.network import Column, Network, SessionError
 
@@ -94,8 +95,15 @@ class Runtime:
             inputs=frozenset(value.name for value in part.graph.input),
             outputs=[value.name for value in part.graph.output],
             provider=self.provider,
+            at_once=self._at_once(part, sizes[-1]),
             side_by_side=self._pool,
         )
+
+    def _at_once(self, part: ModelProto, rows: int) -> "_InPieces | None":
+        """On one CPU thread; several threads share the calls out."""
+        if self.provider != "cpu" or self._pool is not None:
+            return None
+        return _InPieces(self._session(in_pieces(part).SerializeToString(), None), rows)
 
     def _session(self, file: bytes, rows: int | None) -> "_Session":
         try:
@@ -137,6 +145,21 @@ class _Session:
         with _as_session_error():
             outputs: Sequence[Float32] = self._session.run(self._outputs, columns)
         return outputs
+
+
+class _InPieces:
+    """A session of a graph in pieces, as one for any multiple of a piece's rows."""
+
+    def __init__(self, session: _Session, rows: int) -> None:
+        self._session = session
+        self._rows = rows
+
+    def run(self, columns: Mapping[str, Column]) -> Sequence[Float32]:
+        """Every output of the graph, in its order. Raises SessionError."""
+        pieces = {
+            outer_name(name): column.reshape(-1, self._rows, *column.shape[1:]) for name, column in columns.items()
+        }
+        return [output.reshape(-1, *output.shape[2:]) for output in self._session.run(pieces)]
 
 
 _NEEDS: Mapping[Provider, str] = {

@@ -18,6 +18,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 from worker.batch import Headers, Outgoing
 from worker.bounded import beside
 from worker.errors import BrokerError, FencedError, ProducerLostError, TransactionAbortedError
+from worker.failpoints import reach
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -30,14 +31,18 @@ _FENCED = frozenset(
     {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}  # noqa: SLF001 - public names
 )
 _RIGHTS = {
-    KafkaError.TOPIC_AUTHORIZATION_FAILED: "There is no right to write topic {topic!r}: grant Write on it",
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "There is no right to write topic {topic}: grant Write on it",
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: (
         "There is no right to write as transactional.id {transactional_id!r}: grant Write on that transactional id"
     ),
     KafkaError.CLUSTER_AUTHORIZATION_FAILED: "There is no right to write idempotently: grant IdempotentWrite",
     KafkaError.GROUP_AUTHORIZATION_FAILED: "There is no right to read as this group: grant Read on kafka.group_id",
     KafkaError.MSG_SIZE_TOO_LARGE: (
-        "Topic {topic!r} refuses a record as too large: raise its max.message.bytes above events.max_bytes + 48,000"
+        "Topic {topic} refuses a record as too large: raise its max.message.bytes above events.max_bytes + 48,000"
+    ),
+    KafkaError.INVALID_TIMESTAMP: (
+        "Topic {topic} refuses a record's timestamp, which is the event's: set its message.timestamp.before.max.ms and "
+        "message.timestamp.after.max.ms as they are on the input topic"
     ),
 }
 
@@ -83,6 +88,7 @@ class _Publisher:
         self._output_topic = output_topic
         self._producer: Producer | None = None
         self._undelivered: tuple[KafkaError, str] | None = None
+        self._written = {output_topic}
 
     @property
     def producer(self) -> Producer:
@@ -105,6 +111,10 @@ class _Publisher:
         first, self._undelivered = self._undelivered, None
         return first
 
+    def topics_refused(self, undelivered: tuple[KafkaError, str] | None) -> str:
+        """Quoted, where a topic was refused: all that were written to where no report tells which."""
+        return " or ".join(map(repr, sorted(self._written) if undelivered is None else [undelivered[1]]))
+
     def publish(self, outgoing: Outgoing) -> None:
         """Hand every record of the batch to the client, in order. Raises BufferError, KafkaException."""
         note = self.note_delivery
@@ -119,6 +129,8 @@ class _Publisher:
         if outgoing.headers is not None:
             columns.append(iter(outgoing.headers))
         self._produce_all(columns, outgoing)
+        reach("mid_produce", self.producer.flush)
+        self._written.update(letter.topic for letter in outgoing.dead_letters)
         for letter in outgoing.dead_letters:
             self._produce_one(
                 letter.topic, letter.value, letter.key, letter.partition, note, None, letter.timestamp, letter.headers
@@ -215,9 +227,13 @@ class TransactionalSink:
         deadline_s = self._clock() + timeout_s
 
         def conclude() -> None:
+            reach("flushed", producer.flush)
             if offsets:
                 producer.send_offsets_to_transaction(offsets, member, timeout_s)
+            reach("offsets_sent")
+            reach("in_commit")
             producer.commit_transaction(max(0.0, deadline_s - self._clock()))
+            reach("committed")
 
         try:
             self._begin()
@@ -277,7 +293,8 @@ class TransactionalSink:
         undelivered = self._publisher.take_undelivered()
         if error.code() in _FENCED or (undelivered is not None and undelivered[0].code() in _FENCED):
             self._judge_fencing(failure)
-        cause, topic = undelivered if undelivered is not None else (error, self._publisher._output_topic)  # noqa: SLF001
+        cause = error if undelivered is None else undelivered[0]
+        topic = self._publisher.topics_refused(undelivered)
         for one in (cause, error):
             if one.code() in _RIGHTS:
                 self._give_up(_RIGHTS[one.code()].format(topic=topic, transactional_id=self._transactional_id), failure)
@@ -329,16 +346,19 @@ class IdempotentSink:
         waiting = self._publisher.producer.flush(timeout_s)
         undelivered = self._publisher.take_undelivered()
         if undelivered is not None:
-            error, topic = undelivered
+            error, _ = undelivered
             if error.code() in _RIGHTS:
+                topic = self._publisher.topics_refused(undelivered)
                 raise BrokerError(f"{_RIGHTS[error.code()].format(topic=topic, transactional_id='')}.")
             raise ProducerLostError(error.str())
         if waiting:
             raise ProducerLostError(f"{waiting} records were not delivered within {timeout_s:g} s")
+        reach("flushed")
         try:
             committer.commit(offsets)
         except KafkaException as failure:
             raise TransactionAbortedError(failure.args[0].str()) from failure
+        reach("committed")
 
     def discard(self) -> None:
         """What was handed over is on its way: it may come again."""

@@ -20,6 +20,7 @@ from schemas.checkpoint import Checkpoint, skipping
 from worker.assignment import Planner
 from worker.batch import Bool, Headers, Int64, Records, TopicPartition
 from worker.errors import BrokerError, DeliveryError, TransactionAbortedError
+from worker.failpoints import reach
 from worker.replay import Plan
 
 log = logging.getLogger(__name__)
@@ -494,6 +495,7 @@ class Source:
 
     def _assign(self, partitions: list[KafkaTopicPartition]) -> None:
         asked = [TopicPartition(p.topic, p.partition) for p in partitions]
+        reach("in_assign")
         try:
             plans = self._planner.plans(self._consumer, asked)
         except DeliveryError:

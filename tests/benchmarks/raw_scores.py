@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from export import autoencoder
-from export.autoencoder import AutoencoderModule
 from export.families import FAMILIES
 from export.progress import TerminalWatch
+from export.reconstruction import ReconstructionModule
 from export.training import _dataset, _repeatable, _windows
 from export.training_config import TrainingConfig
 from export.windows import Windows
@@ -35,7 +35,7 @@ ROWS_SEEN = (16, 4)
 FULL_ABOVE = 0.01  # the share of full windows that the others are held against
 
 
-def trained(machines: Machines) -> tuple[AutoencoderModule, Windows]:
+def trained(machines: Machines) -> tuple[ReconstructionModule, Windows]:
     """The demo's network, and the windows that calibrate its scores."""
     data = sorted(machines.train_files)  # as the shell orders them
     config = TrainingConfig(data=data, entity=ENTITY_COLUMN, timestamp=TIME_COLUMN, output=Path("unwritten.onnx"))
@@ -47,12 +47,12 @@ def trained(machines: Machines) -> tuple[AutoencoderModule, Windows]:
             parts.training, parts.validation, training_rows=parts.training_rows, on_epoch=watch.epoch
         )
     module = fitted.module
-    assert isinstance(module, AutoencoderModule)
+    assert isinstance(module, ReconstructionModule)
     return module, parts.calibration
 
 
 @torch.no_grad()
-def forms(module: AutoencoderModule, windows: Scores) -> Iterator[Scores]:
+def forms(module: ReconstructionModule, windows: Scores) -> Iterator[Scores]:
     """The raw score of each window (n, W, F) in each of FORMS, up to what does not change their order."""
     flat = torch.from_numpy(windows).flatten(1)
     known = ~torch.isnan(flat)
@@ -67,7 +67,7 @@ def forms(module: AutoencoderModule, windows: Scores) -> Iterator[Scores]:
 
 
 @torch.no_grad()
-def raw_score(module: AutoencoderModule, windows: Scores) -> Scores:
+def raw_score(module: ReconstructionModule, windows: Scores) -> Scores:
     """As it is built."""
     raw, _, _ = module(torch.from_numpy(windows))
     score: Scores = raw.numpy()
@@ -81,7 +81,7 @@ def average_precision(score: Scores, labelled: NDArray[np.bool_]) -> float:
     return float(precision[hits].mean())
 
 
-def forms_worth(module: AutoencoderModule, machines: Machines) -> Iterator[tuple[str, float]]:
+def forms_worth(module: ReconstructionModule, machines: Machines) -> Iterator[tuple[str, float]]:
     """Each form's average precision: of the events of a server once it is warm, then the mean of all servers."""
     each = []
     for server, rows in machines.test.items():
@@ -93,7 +93,7 @@ def forms_worth(module: AutoencoderModule, machines: Machines) -> Iterator[tuple
     return zip(FORMS, np.mean(each, axis=0).tolist(), strict=True)
 
 
-def filling(module: AutoencoderModule, held_back: Windows) -> Iterator[float]:
+def filling(module: ReconstructionModule, held_back: Windows) -> Iterator[float]:
     """For each of ROWS_SEEN: the share of windows of which no more is seen that score above FULL_ABOVE of full ones."""
     full = held_back.take(np.flatnonzero(held_back.length == module.window))
     limit = np.quantile(raw_score(module, full), 1 - FULL_ABOVE)

@@ -67,6 +67,11 @@ class Worker:
         return self._log.read_text(errors="replace")
 
     @property
+    def ended(self) -> int | None:
+        """Its exit code, minus a signal's number, once it has ended."""
+        return self._process.poll()
+
+    @property
     def last_words(self) -> str:
         """The last line on standard error: where it failed, one sentence."""
         return self.log.rstrip("\n").rpartition("\n")[2]
@@ -142,13 +147,14 @@ class Job:
         partitions: Sequence[int] = (4,),
         out: int = 4,
         consumer: Tree = QUICK_CLASSIC,
+        topic_config: Mapping[str, str] | None = None,
     ) -> None:
         self.topics = topics
         self.folder = folder
         self.group = f"group-{uuid.uuid4().hex[:10]}"
-        self.inputs = [topics.create("events", partitions=count) for count in partitions]
-        self.scores = topics.create("scores", partitions=out)
-        self.dead = topics.create("dead", partitions=1)
+        self.inputs = [topics.create("events", partitions=count, config=topic_config) for count in partitions]
+        self.scores = topics.create("scores", partitions=out, config=topic_config)
+        self.dead = topics.create("dead", partitions=1, config=topic_config)
         self.partitions = {**dict(zip(self.inputs, partitions, strict=True)), self.scores: out, self.dead: 1}
         self.model = make_artifact(folder / "model.onnx", features=("x", "y"), window=6, min_length=3)
         self._workers: list[Worker] = []

@@ -7,7 +7,7 @@ import json
 import random
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Self
 
 from confluent_kafka import Producer
@@ -60,13 +60,19 @@ class Event(NamedTuple):
         return LogRecord(topic, partition, -1, self.timestamp, self.key, self.value, self.headers)
 
 
-def events(seed: int = 1, *, bad_share: float = BAD_SHARE) -> Iterator[Event]:
+def _one_of_few(chance: random.Random) -> int:
+    return chance.randrange(ENTITIES)
+
+
+def events(
+    seed: int = 1, *, bad_share: float = BAD_SHARE, entity: Callable[[random.Random], int] = _one_of_few
+) -> Iterator[Event]:
     """Endless events, a second apart; now and then a value far off, a missing one, a repeated name, or a bad record."""
     chance = random.Random(seed)
     timestamp = FIRST_TIME_MS
     while True:
         timestamp += 1_000
-        key = f"machine-{chance.randrange(ENTITIES)}".encode()
+        key = f"machine-{entity(chance)}".encode()
         headers = (("trace", str(timestamp).encode()),) if chance.random() < 0.1 else ()
         if chance.random() >= bad_share:
             yield Event(key, _good_value(chance), timestamp, headers)

@@ -14,7 +14,7 @@ from tests.artifacts import artifact_bytes, make_artifact
 from tests.broker import Broker, free_port
 from tests.end_to_end.conftest import MakeJob
 from tests.end_to_end.job import COMMAND, Job, Worker
-from tests.end_to_end.stream import events
+from tests.end_to_end.stream import Event, events
 
 
 def assert_one_sentence(worker: Worker, *words: str) -> None:
@@ -80,6 +80,17 @@ def test_a_missing_topic_is_named(job: Job, setting: str) -> None:
     worker = job.start()
     assert worker.exit_code() == 1
     assert_one_sentence(worker, "no-such-topic")
+
+
+def test_a_topic_that_refuses_the_events_timestamps_is_named(job: Job) -> None:
+    """A record from the far future is a dead letter, and the dead-letter topic takes no such times."""
+    any_time = {"message.timestamp.after.max.ms": str(2**63 - 1)}
+    job.inputs = [job.topics.create("future", partitions=1, config=any_time)]
+    job.set({"kafka": {"input_topics": job.inputs}})
+    job.write([Event(b"a", b'{"x":1,"y":2}', 9_300_000_000_000)])
+    worker = job.start()
+    assert worker.exit_code() == 1
+    assert_one_sentence(worker, job.dead, "message.timestamp.after.max.ms")
 
 
 def test_an_unknown_setting_is_refused_with_the_nearest_name(job: Job) -> None:

@@ -1,5 +1,6 @@
 """Trains small detectors and looks at what came of them."""
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 import torch
+from rich.console import Console
 from torch import nn
 
 from export.artifact import read_manifest
 from export.autoencoder import Autoencoder
 from export.detector import Fitted
 from export.errors import DataError, ParityError, UsageError
+from export.inspection import print_manifest
 from export.parity import runtime_session
 from export.report import TrainingReport
 from export.training import train
@@ -234,3 +237,17 @@ def test_a_time_that_was_taken_for_a_feature_is_remarked_on(machines: Path, tmp_
     assert report.features == ("time", *FEATURES)
     assert [remark for remark in report.remarks if remark.startswith("time only rises")]
     assert not [remark for remark in report.remarks if remark.startswith("speed")]
+
+
+def test_every_training_is_held_against_pca(trained: TrainingReport) -> None:
+    told = read_manifest(trained.output).detector.hyperparameters
+    assert told["validation_error"] == pytest.approx(trained.validation_error, abs=1e-6)
+    assert 0 < told["pca_validation_error"] < 1
+
+
+def test_a_detector_that_does_not_beat_pca_says_so(machines: Path, tmp_path: Path) -> None:
+    report = train(config(machines, tmp_path / "hasty.onnx", epochs=1), SilentWatch())
+    assert any("does not beat PCA" in remark for remark in report.remarks)
+    console = Console(width=200, file=io.StringIO())
+    print_manifest(read_manifest(report.output), console)
+    assert "it does not beat PCA: held-back windows are rebuilt with an error of" in console.file.getvalue()

@@ -94,3 +94,21 @@ def test_calls_side_by_side_come_back_in_order() -> None:
 def test_an_error_side_by_side_is_raised() -> None:
     with ThreadPoolExecutor(4) as pool, pytest.raises(InferenceError):
         network((4,), FakeSession([], unbearable=50), side_by_side=pool).compute(rows(101))
+
+
+def test_calls_of_the_largest_size_are_made_at_once_where_there_are_several() -> None:
+    calls: list[int] = []
+    at_once: list[int] = []
+    made = network((16, 64), FakeSession(calls), at_once=FakeSession(at_once))
+    for count in (20, 64, 100, 128, 3 * 64 + 20):
+        outputs = made.compute(rows(count))
+        np.testing.assert_array_equal(outputs["double"], 2 * np.arange(1, count + 1))
+    assert at_once == [128, 192]
+    assert calls == [64, 64, 64, 64, 64]  # of 20, of 64, two of 100, of the last 20
+
+
+def test_where_calls_at_once_fail_each_is_tried() -> None:
+    calls: list[int] = []
+    made = network((8,), FakeSession(calls), at_once=FakeSession([], most_rows=8))
+    np.testing.assert_array_equal(made.compute(rows(24))["double"], 2 * np.arange(1, 25))
+    assert calls == [8, 8, 8]

@@ -229,12 +229,19 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Artifact, bytes]:
     happened=steps,
     delivery=st.sampled_from(["exactly-once", "exactly-once", "at-least-once"]),
     late_commits=st.booleans(),
+    lookback=st.sampled_from([30, 2000]),
 )
 def test_whatever_happens_every_record_is_answered_once_and_rightly(
-    model: tuple[Artifact, bytes], happened: list[tuple[str, tuple, dict]], delivery: str, *, late_commits: bool
+    model: tuple[Artifact, bytes],
+    happened: list[tuple[str, tuple, dict]],
+    delivery: str,
+    *,
+    late_commits: bool,
+    lookback: int,
 ) -> None:
+    """A short lookback decides where windows end; with a long one, the oldest row of any entity does."""
     told = least_settings(
-        delivery=delivery, batch={"max_events": 5}, events={"max_bytes": MAX_BYTES}, lookback_offsets=30
+        delivery=delivery, batch={"max_events": 5}, events={"max_bytes": MAX_BYTES}, lookback_offsets=lookback
     )
     world = World(*model, told, late_commits=late_commits)
     world.write(20)

@@ -325,6 +325,14 @@ def test_a_right_missing_on_the_dead_letter_topic_names_that_topic(bench: Bench)
     assert bench.producer.calls[-1] == "abort"
 
 
+def test_a_missing_right_of_an_unknown_topic_names_all_that_were_written_to(bench: Bench) -> None:
+    """A topic may be refused when it is added to the transaction: then no record reports it."""
+    bench.sink.publish(batch(1, letters=[LETTER]))
+    bench.producer.fail("commit", refusing(KafkaError.TOPIC_AUTHORIZATION_FAILED, abortable=True))
+    with pytest.raises(BrokerError, match="write topic 'dead' or 'scores': grant Write"):
+        bench.commit()
+
+
 def test_a_record_refused_as_too_large_says_what_to_raise(bench: Bench) -> None:
     bench.sink.publish(batch(1))
     bench.producer.undeliverable = [(kafka_error(KafkaError.MSG_SIZE_TOO_LARGE), "dead")]

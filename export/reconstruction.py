@@ -1,0 +1,169 @@
+"""What all families that rebuild a window have in common: windows in, raw score, blame and what was expected out.
+
+Whatever cannot be rebuilt is anomalous. Everything that an event goes through is in the module: imputation by the mean,
+z-score, clipping, the network that rebuilds, error, blame.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from export.errors import DataError, UsageError
+from export.windows import Windows
+
+# Chosen on public machine data with one setting for all: see docs/training.md for what each was worth.
+CLIP = 20.0
+_SCALE_FLOOR = 0.05  # of the largest value, at least of 1: a nearly constant feature must not count thousandfold
+_ERROR_FLOOR = 1e-4  # of a squared z-score; what is rebuilt better than this is not told from perfect
+_RECENT_SHARE = 1 / 8  # of the window: the newest rows, counted a second time
+
+
+class Rebuilt(NamedTuple):
+    """Flattened windows on their way, all (batch, W * F)."""
+
+    seen: Tensor  # bool: there is a value
+    normal: Tensor  # z-scores
+    rebuilt: Tensor  # z-scores
+
+
+class ReconstructionModule(nn.Module):
+    """Normalisation, a network that rebuilds, and its error as one graph.
+
+    The raw score is the root of the mean squared error of all rows plus that of the newest eighth, each over the cells
+    that hold a value, in units of the error that is usual for the feature.
+    """
+
+    # One value a feature, but repeated for every row: ONNX Runtime's CPU code broadcasts along a short last axis at an
+    # eighth of its speed, and the whole graph took 1.8 times as long.
+    mean: Tensor  # (W * F,)
+    scale: Tensor  # (W * F,)
+    per_scale: Tensor  # (W * F,) its inverse
+    counted: Tensor  # (W * F, 2) which cells count for the whole and for the recent error
+    weight: Tensor  # (W * F, 2) the same, over the squared z-score that is a usual error
+
+    def __init__(
+        self, network: nn.Module, *, window: int, mean: NDArray[np.float32], scale: NDArray[np.float32]
+    ) -> None:
+        super().__init__()
+        self.window = window
+        self.features = len(mean)
+        self.network = network  # (batch, W * F) z-scores in, the same rebuilt out
+        self.register_buffer("mean", torch.from_numpy(np.tile(mean, window)))
+        self.register_buffer("scale", torch.from_numpy(np.tile(scale, window)))
+        self.register_buffer("per_scale", torch.from_numpy(np.tile(1 / scale, window)))
+        self.register_buffer("counted", _counted(window, self.features))
+        self.register_buffer("weight", _counted(window, self.features))
+
+    def forward(self, window: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(batch, W, F) in input units -> raw score (batch,), blame and expected (batch, W, F)."""
+        return self.judged(self.rebuilt(window))
+
+    def rebuilt(self, window: Tensor) -> Rebuilt:
+        """(batch, W, F) in input units, rebuilt from the cells that hold a value."""
+        flat = window.flatten(1)
+        seen = ~torch.isnan(flat)
+        normal = self.normalised(flat, seen)
+        return Rebuilt(seen, normal, self.network(normal))
+
+    def judged(self, windows: Rebuilt) -> tuple[Tensor, Tensor, Tensor]:
+        """As `forward`."""
+        seen, normal, rebuilt = windows
+        known = seen.to(normal.dtype)
+        error = (rebuilt - normal) * known
+        squared = error * error
+        cells = (known @ self.counted).clamp(min=1.0)  # (batch, 2)
+        raw = torch.sqrt(((squared @ self.weight) / cells).sum(dim=1))
+        blame = squared * ((1 / cells) @ self.weight.T)
+        expected = rebuilt * self.scale + self.mean
+        return raw, blame.reshape(-1, self.window, self.features), expected.reshape(-1, self.window, self.features)
+
+    def normalised(self, flat: Tensor, seen: Tensor) -> Tensor:
+        """(batch, W * F) z-scores within the clip; 0, the mean, where nothing is seen."""
+        return torch.where(seen, torch.clamp((flat - self.mean) * self.per_scale, -CLIP, CLIP), 0.0)
+
+    def accustom(self, usual_error: Tensor) -> None:
+        """From now on a squared z-score error (F,) of this size counts as 1."""
+        self.weight.copy_(self.counted / usual_error.repeat(self.window)[:, None])
+
+
+def bottleneck_size(inputs: int, features: int, asked: int | None) -> int:
+    """To how many numbers a window of so many inputs is compressed.
+
+    Unless told otherwise to a sixteenth of the inputs, though half as many as there are features, rounded to a power of
+    2. Raises UsageError where that would be no bottleneck.
+    """
+    if inputs < 2:
+        raise UsageError("one feature in a window of one row leaves nothing to compress; give --window 2 or more.")
+    bottleneck = asked or min(power_of_two(max(inputs / 16, features / 2, 2)), inputs // 2)
+    if bottleneck >= inputs:
+        raise UsageError(f"--bottleneck {bottleneck} is no bottleneck for {inputs} inputs (window * features).")
+    return bottleneck
+
+
+def power_of_two(size: float) -> int:
+    """The nearest one."""
+    return int(2 ** round(np.log2(size)))
+
+
+def normalisation(
+    rows: NDArray[np.float32], features: Sequence[str]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """(F,) mean and (F,) scale of the training rows (r, F). Raises DataError for a feature without any value."""
+    known = np.count_nonzero(~np.isnan(rows), axis=0)
+    for name, count in zip(features, known, strict=True):
+        if count == 0:
+            raise DataError(f"feature {name!r} has no value in the training rows; leave it out with --features.")
+    values = rows.astype(np.float64)
+    floor = _SCALE_FLOOR * np.maximum(1.0, np.nanmax(np.abs(values), axis=0))
+    scale = np.maximum(np.nanstd(values, axis=0), floor)
+    return np.asarray(np.nanmean(values, axis=0), np.float32), np.asarray(scale, np.float32)
+
+
+def small_features(rows: NDArray[np.float32], features: Sequence[str]) -> tuple[str, ...]:
+    """A remark for each feature whose unit makes its movements vanish under the floor of the scale."""
+    deviation = np.nanstd(rows, axis=0, dtype=np.float64)
+    small = (deviation > 0) & (deviation < _SCALE_FLOOR / 10) & (np.nanmax(np.abs(rows), axis=0) < 1)
+    return tuple(
+        f"{name} moves by only {moves:.2g}: in a smaller unit it would count for more."
+        for name, moves, is_small in zip(features, deviation, small, strict=True)
+        if is_small
+    )
+
+
+@torch.no_grad()
+def _squared_errors(module: ReconstructionModule, windows: Windows) -> tuple[Tensor, Tensor]:
+    """(F,) the sum of squared errors and (F,) the number of cells with a value."""
+    shape = (-1, module.features)
+    total, cells = torch.zeros(module.features, dtype=torch.float64), torch.zeros(module.features, dtype=torch.float64)
+    for places in np.array_split(np.arange(len(windows)), -(-len(windows) // 1024)):
+        flat = torch.from_numpy(windows.take(places)).flatten(1)
+        seen = ~torch.isnan(flat)
+        normal = module.normalised(flat, seen)
+        squared = (module.network(normal) - normal) ** 2 * seen
+        total += squared.reshape(shape).sum(dim=0, dtype=torch.float64)
+        cells += seen.reshape(shape).sum(dim=0)
+    return total, cells
+
+
+def mean_error(module: ReconstructionModule, windows: Windows) -> float:
+    """Mean squared error in units of the normalised values: 1 is what answering with the mean would give."""
+    total, cells = _squared_errors(module, windows)
+    return float(total.sum() / cells.sum().clamp(min=1))
+
+
+def usual_error(module: ReconstructionModule, windows: Windows) -> Tensor:
+    """(F,) the mean squared error of each feature; 1 where none was seen."""
+    total, cells = _squared_errors(module, windows)
+    usual = torch.where(cells > 0, total / cells.clamp(min=1), 1.0)
+    return torch.clamp(usual, min=_ERROR_FLOOR).float()
+
+
+def _counted(window: int, features: int) -> Tensor:
+    recent = max(1, round(window * _RECENT_SHARE))
+    counted = torch.ones(window, features, 2)
+    counted[: window - recent, :, 1] = 0.0
+    return counted.flatten(0, 1)

@@ -1,0 +1,161 @@
+"""Replicas of a worker: names that stay, processes that come and go; each process is told where to be struck.
+
+It knows how processes end and what of that is lawful, nothing of what they write to topics.
+"""
+
+import random
+import re
+import signal
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tests.end_to_end.job import Job, Worker
+from worker.failpoints import NAMES, VARIABLE
+
+PROBABILITIES = {"in_assign": 0.5, "in_refill": 0.5, "on_revoke": 1.0, "on_sigterm": 1.0}
+OTHERWISE = 0.06
+"""About twenty batches a second pass: a second or so of honest work, then the strike."""
+
+AIM_PATIENCE_S = 15.0
+"""A process that was not struck by then is asked to end, and its aim goes to another."""
+
+END_PATIENCE_S = 30.0
+STRUCK = re.compile(r"failpoint (\w+): (kill|stop|raise|delay)")
+
+
+@dataclass(frozen=True)
+class Aim:
+    """Where a process is to be struck, and how."""
+
+    name: str
+    action: str  # with its seconds, as a failpoint wants it
+
+    def armed(self, seed: int) -> str:
+        """What the process's environment says."""
+        return f"seed={seed},{self.name}:{self.action}:{PROBABILITIES.get(self.name, OTHERWISE)}"
+
+
+def deck(chance: random.Random, failpoints: Sequence[str], *, kills: int, zombie_s: tuple[float, float]) -> list[Aim]:
+    """Aims in a random order: `kills` kills over the failpoints in turn; zombies, faults and delays between them."""
+    names = [failpoints[number % len(failpoints)] for number in range(kills)]
+    aims = [Aim(name, "kill") for name in names]
+    at_work = [name for name in NAMES if name not in PROBABILITIES]
+    zombies = max(2, kills // 12)
+    # A zombie with its offsets sent is the most dangerous one: it may still commit when it wakes up.
+    places = ["offsets_sent" if number % 2 else chance.choice(at_work) for number in range(zombies)]
+    aims += [Aim(name, f"stop={chance.uniform(*zombie_s):.1f}") for name in places]
+    aims += [Aim(chance.choice(NAMES), "raise") for _ in range(max(1, kills // 20))]
+    aims += [Aim(chance.choice(at_work), f"delay={chance.uniform(0.05, 0.5):.2f}") for _ in range(max(1, kills // 20))]
+    chance.shuffle(aims)
+    return aims
+
+
+@dataclass
+class Record:
+    """What happened to the processes of a run."""
+
+    struck: Counter[tuple[str, str]] = field(default_factory=Counter)  # by failpoint and action
+    ends: Counter[str] = field(default_factory=Counter)
+    unlawful: list[str] = field(default_factory=list)
+
+
+class Replica:
+    """One name, which is its transactional.id, and the process that bears it now."""
+
+    def __init__(self, job: Job, number: int, chance: random.Random, *, longest_absence_s: float) -> None:
+        self.name = f"{job.group}-{number}"
+        self.worker: Worker | None = None
+        self.aim: Aim | None = None
+        self.is_wanted = True
+        self._job, self._chance, self._longest_absence_s = job, chance, longest_absence_s
+        self._due_s = self._since_s = 0.0
+        self._told_s: float | None = None
+        self._stopped_until_s: float | None = None
+        self._killed = False
+
+    def turn(self, aims: list[Aim], record: Record, *, excuses: Sequence[str]) -> None:
+        """Look after the process: see how it ended, start the next when its time has come."""
+        now_s = time.monotonic()
+        if self.worker is None:
+            if self.is_wanted and now_s >= self._due_s:
+                self._start(aims.pop() if aims else None, now_s)
+        elif self.worker.ended is not None:
+            self._note_end(self.worker, aims, record, excuses)
+            self.worker, self.aim = None, None
+            # Mostly soon, so that the same name returns within its session; now and then long after it.
+            self._due_s = now_s + self._longest_absence_s * self._chance.random() ** 4
+        else:
+            self._watch(self.worker, now_s, record)
+
+    def _start(self, aim: Aim | None, now_s: float) -> None:
+        armed = {VARIABLE: aim.armed(self._chance.getrandbits(30))} if aim is not None else {}
+        self.worker = self._job.start(ANOMALY_WORKER_KAFKA__TRANSACTIONAL_ID=self.name, **armed)
+        self.aim, self._since_s = aim, now_s
+        self._told_s, self._stopped_until_s, self._killed = None, None, False
+        if aim is not None and aim.name == "on_sigterm":
+            self._since_s -= AIM_PATIENCE_S - self._chance.uniform(3, 6)
+
+    def _watch(self, worker: Worker, now_s: float, record: Record) -> None:
+        if self._stopped_until_s is not None:
+            if now_s >= self._stopped_until_s:
+                worker.signal(signal.SIGCONT)
+                self._stopped_until_s = None
+        elif self._told_s is None:
+            if self.aim is not None and now_s > self._since_s + AIM_PATIENCE_S:
+                self.tell()
+        elif now_s > self._told_s + END_PATIENCE_S and not self._may_be_stopped:
+            record.unlawful.append(f"{self.name} goes on {END_PATIENCE_S:g} s after SIGTERM: {worker.log[-1500:]}")
+            self.kill()
+
+    @property
+    def _may_be_stopped(self) -> bool:
+        return self.aim is not None and self.aim.action.startswith("stop")
+
+    def tell(self) -> None:
+        """Ask the process to end."""
+        if self.worker is not None and self._told_s is None and self._stopped_until_s is None:
+            self.worker.signal(signal.SIGTERM)
+            self._told_s = time.monotonic()
+
+    def kill(self) -> None:
+        """End the process as a lost machine would."""
+        if self.worker is not None:
+            self._killed = True
+            self.worker.kill()
+
+    def stop_for(self, seconds: float) -> None:
+        """Make the process hang."""
+        if self.worker is not None and self._told_s is None and self._stopped_until_s is None:
+            self.worker.signal(signal.SIGSTOP)
+            self._stopped_until_s = time.monotonic() + seconds
+
+    def go_on(self) -> None:
+        """It hangs no longer."""
+        if self.worker is not None:
+            self.worker.signal(signal.SIGCONT)
+        self._stopped_until_s = None
+
+    def _note_end(self, worker: Worker, aims: list[Aim], record: Record, excuses: Sequence[str]) -> None:
+        struck = STRUCK.findall(worker.log)
+        record.struck.update(set(struck))
+        if self.aim is not None and not struck:
+            aims.insert(0, self.aim)
+        how = self._how_it_ended(worker, struck, excuses)
+        record.ends[how] += 1
+        if how == "unlawful":
+            record.unlawful.append(f"{self.name} ended with {worker.ended}: {worker.log[-1500:]}")
+
+    def _how_it_ended(self, worker: Worker, struck: Sequence[tuple[str, str]], excuses: Sequence[str]) -> str:
+        code, actions = worker.ended, {action for _, action in struck}
+        if code == -signal.SIGKILL and ("kill" in actions or self._killed):
+            return "aimed kill" if "kill" in actions else "kill"
+        asked = self._told_s is not None
+        if (code == 0 and asked) or (code == -signal.SIGTERM and asked and not worker.log):  # before it could listen
+            return "SIGTERM"
+        if code == 1 and "raise" in actions and "FailpointError" in worker.last_words:
+            return "raised fault"
+        if code == 1 and any(excuse in worker.last_words for excuse in excuses):
+            return "excused"
+        return "unlawful"

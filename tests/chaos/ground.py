@@ -1,0 +1,112 @@
+"""What a chaos run stands on: a broker of its own behind a proxy, where workers sign in; and a job with its rights."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    ResourcePatternType,
+    ResourceType,
+)
+
+from tests.artifacts import make_artifact
+from tests.broker import Broker
+from tests.chaos.plan import Plan
+from tests.chaos.proxy import Proxy
+from tests.chaos.traffic import ANY_TIME
+from tests.end_to_end.job import QUICK_CLASSIC, Job
+from tests.topics import Topics
+
+PARTITIONS = 6
+LOOKBACK = 2_000
+NAN_ABOVE = 1e5
+BROKER = {
+    "group.consumer.session.timeout.ms": "3000",
+    # Kafka's own default. A broker that is its partitions' only replica leads none of them for some seconds after a
+    # restart; were it to time out a transaction then, it would end it without writing its markers (seen on Apache Kafka
+    # 4.3.1: "these partitions are likely deleted already and hence can be skipped"), and a later transaction of the
+    # same id would commit what was to be aborted.
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "10000",
+}
+USER, PASSWORD = "worker", "secret"
+
+
+@contextlib.contextmanager
+def ground(plan: Plan) -> Iterator[tuple[Job, Broker, Proxy]]:
+    """The job, its broker, and the proxy through which its workers reach it."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Proxy() as proxy,
+        Broker(users={USER: PASSWORD}, advertised_port=proxy.port, properties=BROKER) as broker,
+    ):
+        proxy.upstream_port = broker.behind_proxy_port
+        job = _job(plan, broker, proxy, Path(folder))
+        grant(job, *_rights(job))
+        try:
+            yield job, broker, proxy
+        finally:
+            job.end()
+
+
+def _job(plan: Plan, broker: Broker, proxy: Proxy, folder: Path) -> Job:
+    consumer = QUICK_CLASSIC if plan.protocol == "classic" else {"group.protocol": "consumer"}
+    topics = Topics(broker.bootstrap)
+    job = Job(topics, folder, partitions=(PARTITIONS,), out=PARTITIONS, consumer=consumer, topic_config=ANY_TIME)
+    make_artifact(job.model, features=("x", "y"), window=6, min_length=3, nan_above=NAN_ABOVE)
+    signed_in = {
+        "security.protocol": "SASL_PLAINTEXT",
+        "sasl.mechanism": "PLAIN",
+        "sasl.username": USER,
+        "sasl.password": PASSWORD,
+    }
+    bootstrap = f"127.0.0.1:{proxy.port}"
+    job.set(
+        {
+            "kafka": {"bootstrap_servers": bootstrap, "properties": signed_in, "start_timeout_s": 120},
+            "delivery": plan.delivery,
+            "lookback_offsets": LOOKBACK,
+        }
+    )
+    return job
+
+
+# ---- rights ----------------------------------------------------------------------------------------------------------
+
+
+def _rights(job: Job) -> list[AclBinding]:
+    """What a worker needs, and no more."""
+    return [
+        _right(ResourceType.TOPIC, job.inputs[0], AclOperation.READ),
+        _right(ResourceType.TOPIC, job.scores, AclOperation.WRITE),
+        may_write_dead_letters(job),
+        _right(ResourceType.GROUP, job.group, AclOperation.READ),
+        _right(ResourceType.TRANSACTIONAL_ID, job.group, AclOperation.WRITE),
+    ]
+
+
+def may_write_dead_letters(job: Job) -> AclBinding:
+    """The right to write the dead-letter topic."""
+    return _right(ResourceType.TOPIC, job.dead, AclOperation.WRITE)
+
+
+def _right(kind: ResourceType, name: str, operation: AclOperation) -> AclBinding:
+    return AclBinding(kind, name, ResourcePatternType.PREFIXED, f"User:{USER}", "*", operation, AclPermissionType.ALLOW)
+
+
+def grant(job: Job, *bindings: AclBinding) -> None:
+    """Give the workers these rights."""
+    for answer in job.topics.admin.create_acls(list(bindings)).values():
+        answer.result(30)
+
+
+def withdraw(job: Job, right: AclBinding) -> None:
+    """Take it away."""
+    parts = (right.restype, right.name, right.resource_pattern_type, right.principal, right.host)
+    wanted = AclBindingFilter(*parts, right.operation, right.permission_type)
+    for answer in job.topics.admin.delete_acls([wanted]).values():
+        answer.result(10)

@@ -1,0 +1,192 @@
+"""The adversary of a chaos run: aims at every step of the workers, ill-treats their surroundings, then lets them heal.
+
+It knows what it did, and what is unlawful whatever was done: it does not look at what came out.
+"""
+
+import contextlib
+import random
+import time
+from collections.abc import Callable, Mapping
+
+from confluent_kafka import KafkaException
+
+from tests.broker import Broker
+from tests.chaos.deployment import Record, Replica, deck
+from tests.chaos.ground import PARTITIONS, grant, may_write_dead_letters, withdraw
+from tests.chaos.plan import Plan
+from tests.chaos.proxy import Proxy
+from tests.end_to_end.job import Job, wait_until
+
+REPLICAS = 3
+
+
+class Nemesis:
+    """Strikes while the block is entered, then lets everything heal. One turn of `strike` every tenth of a second."""
+
+    def __init__(self, plan: Plan, job: Job, broker: Broker, proxy: Proxy) -> None:
+        self._plan, self._job, self._broker, self._proxy = plan, job, broker, proxy
+        self._chance = random.Random(f"{plan.seed} nemesis")
+        self.record = Record()
+        self.faults: dict[str, int] = dict.fromkeys(self._kinds(), 0)
+        self.deleted: dict[tuple[str, int], int] = {}
+        self.complaints: list[str] = []
+        self._furthest: dict[tuple[str, int], int] = {}
+        self._aims = deck(self._chance, plan.aims, kills=plan.kills, zombie_s=plan.pace.zombie_s)
+        self._replicas = [self._replica(number) for number in range(REPLICAS + 1)]
+        self._replicas[-1].is_wanted = False  # joins and leaves
+        self._undo: list[tuple[float, Callable[[], None]]] = []
+        self._excuses: set[str] = set()
+        self._next_s = 0.0
+        self._waiting: list[str] = []
+
+    def _replica(self, number: int) -> Replica:
+        return Replica(self._job, number, self._chance, longest_absence_s=self._plan.pace.longest_absence_s)
+
+    def _kinds(self) -> dict[str, Callable[[], None]]:
+        """The faults that are not aimed at a step of a worker."""
+        kinds = {
+            "kill at random": lambda: self._one().kill(),
+            "SIGTERM": lambda: self._one().tell(),
+            "SIGSTOP": lambda: self._one().stop_for(self._chance.uniform(*self._plan.pace.zombie_s)),
+            "join or leave": self._join_or_leave,
+            "broker killed": self._kill_broker,
+            "answers delayed": self._delay_answers,
+            "answers withheld": self._withhold_answers,
+            "connections reset": self._proxy.reset,
+            "right withdrawn": self._withdraw_right,
+            "records deleted": self._delete_records,
+        }
+        if self._plan.delivery == "at-least-once":  # a repeat may tell of a window with fewer rows
+            del kinds["records deleted"]
+        return {kind: kinds[kind] for kind in self._plan.faults if kind in kinds}
+
+    # ---- the run -----------------------------------------------------------------------------------------------------
+
+    def strike(self) -> None:
+        """Until every aim was used or the time is over."""
+        began_s = time.monotonic()
+        self._next_s = began_s + 5
+        while time.monotonic() < began_s + self._plan.minutes * 60 and not self._is_done:
+            self._turn()
+            if time.monotonic() >= self._next_s:
+                self._strike_once()
+            time.sleep(0.1)
+        for _, undo in self._undo:
+            undo()
+        self._proxy.heal()
+
+    @property
+    def _is_done(self) -> bool:
+        kills = sum(count for (_, action), count in self.record.struck.items() if action == "kill")
+        return kills >= self._plan.kills
+
+    def _turn(self) -> None:
+        now_s = time.monotonic()
+        for due_s, undo in [each for each in self._undo if each[0] <= now_s]:
+            self._undo.remove((due_s, undo))
+            undo()
+        for replica in self._replicas:
+            replica.turn(self._aims, self.record, excuses=sorted(self._excuses))
+
+    def _strike_once(self) -> None:
+        kinds = self._kinds()
+        if not self._undo:  # one fault of the surroundings at a time, so that some work is done between them
+            self._waiting = self._waiting or self._chance.sample(sorted(kinds), len(kinds))
+            kind = self._waiting.pop()
+            kinds[kind]()
+            self.faults[kind] += 1
+        self._watch_committed()
+        self._next_s = time.monotonic() + self._chance.uniform(*self._plan.pace.fault_every_s)
+
+    def heal(self) -> float:
+        """Everything works again; the seconds until everything was answered."""
+        self._aims.clear()
+        for replica in self._replicas:
+            replica.go_on()
+            replica.is_wanted = replica is not self._replicas[-1]
+            replica.tell() if replica.aim is not None or not replica.is_wanted else None
+        began_s = time.monotonic()
+        try:
+            wait_until(
+                self._is_drained, "the group does not reach the end of its topics", self._plan.pace.drain_timeout_s
+            )
+        except AssertionError as failure:
+            committed, ends = self._job.committed(), self._job.topics.ends(self._job.inputs[0])
+            self.complaints.append(f"{failure}: committed {committed} of {ends}")
+        return time.monotonic() - began_s
+
+    def _is_drained(self) -> bool:
+        self._turn()
+        committed = self._watch_committed()
+        ends = self._job.topics.ends(self._job.inputs[0])
+        return all(end <= committed.get((self._job.inputs[0], number), 0) for number, (_, end) in ends.items())
+
+    def end(self) -> None:
+        """Ask every process to end, and see how it did."""
+        for replica in self._replicas:
+            replica.is_wanted = False
+            replica.tell()
+        with contextlib.suppress(AssertionError):
+            wait_until(self._is_over, "some go on", 60)
+        for replica in self._replicas:
+            if replica.worker is not None:
+                self.complaints.append(f"{replica.name} does not end: {replica.worker.log[-1500:]}")
+        self.complaints += self.record.unlawful
+
+    def _is_over(self) -> bool:
+        self._turn()
+        return all(replica.worker is None for replica in self._replicas)
+
+    def _watch_committed(self) -> Mapping[tuple[str, int], int]:
+        """Committed offsets never go back (I8)."""
+        try:
+            committed = self._job.committed()
+        except KafkaException:  # the broker is down
+            return self._furthest
+        for place, offset in committed.items():
+            if offset < self._furthest.get(place, 0):
+                self.complaints.append(f"the committed offset of {place} went back from {self._furthest[place]}")
+            self._furthest[place] = max(offset, self._furthest.get(place, 0))
+        return committed
+
+    # ---- faults ------------------------------------------------------------------------------------------------------
+
+    def _one(self) -> Replica:
+        return self._chance.choice(self._replicas)
+
+    def _later(self, seconds: float, undo: Callable[[], None]) -> None:
+        self._undo.append((time.monotonic() + seconds, undo))
+
+    def _join_or_leave(self) -> None:
+        guest = self._replicas[-1]
+        guest.is_wanted = not guest.is_wanted
+        if not guest.is_wanted:
+            guest.tell()
+
+    def _kill_broker(self) -> None:
+        self._broker.kill()
+        self._later(self._chance.uniform(0, 5), self._broker.start)
+
+    def _delay_answers(self) -> None:
+        self._proxy.delay(self._chance.uniform(0.05, 0.5))
+        self._later(self._chance.uniform(2, 8), self._proxy.heal)
+
+    def _withhold_answers(self) -> None:
+        """Mostly briefly; now and then beyond the worker's patience with a commit, which is then done and not known."""
+        seconds = self._chance.choice([self._chance.uniform(0.5, 3), self._chance.uniform(11, 14)])
+        self._proxy.withhold_answers()
+        self._later(seconds, self._proxy.heal)
+
+    def _delete_records(self) -> None:
+        """Some of what is scored: of the rows that windows need, too."""
+        topic, number = self._job.inputs[0], self._chance.randrange(PARTITIONS)
+        committed = self._watch_committed().get((topic, number), 0)
+        start = max(0, committed - self._chance.choice([0, 3, 30, 300]))
+        self._job.topics.delete_before(topic, number, start)
+        self.deleted[topic, number] = max(start, self.deleted.get((topic, number), 0))
+
+    def _withdraw_right(self) -> None:
+        right = may_write_dead_letters(self._job)
+        withdraw(self._job, right)
+        self._excuses.add(self._job.dead)
+        self._later(self._chance.uniform(2, 6), lambda: grant(self._job, right))

@@ -1,0 +1,116 @@
+"""Chaos on a real broker: workers are struck at every step of their work, and what came out is held to the log.
+
+`python -m tests.chaos.run` (`make chaos SEED=1 MINUTES=10 KILLS=200`): one run, one line of JSON, exit code 1 where
+anything is wrong. The seed decides the events, the faults and their order; the clock decides the rest.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+import time
+
+from tests.broker import CHECKOUT, Broker
+from tests.chaos.collector import Collector
+from tests.chaos.ground import ground
+from tests.chaos.judge import Verdict, judge
+from tests.chaos.nemesis import Nemesis
+from tests.chaos.plan import BRISK, FAULTS, Pace, Plan
+from tests.chaos.traffic import Traffic
+from tests.end_to_end.job import Job
+from worker.failpoints import NAMES
+
+KEPT = CHECKOUT / "build" / "chaos"
+
+
+def run(plan: Plan) -> dict[str, object]:
+    """One run: what happened and what came of it, ready to be printed; `witnesses` is empty if all is well."""
+    began_s = time.monotonic()
+    with ground(plan) as (job, broker, proxy):
+        nemesis = Nemesis(plan, job, broker, proxy)
+        places = [(topic, number) for topic in (job.scores, job.dead) for number in range(job.partitions[topic])]
+        with Collector(job.topics.bootstrap, places) as collector:
+            with Traffic(job.topics.bootstrap, job.inputs[0], a_second=plan.a_second, seed=plan.seed) as traffic:
+                nemesis.strike()
+            drain_s = nemesis.heal()
+            nemesis.end()
+        verdict = judge(
+            job,
+            traffic.ledger,
+            deleted=nemesis.deleted,
+            seen_at_work=collector.records,
+            complaints=nemesis.complaints,
+            data=broker.data,
+        )
+        if verdict.witnesses:
+            _keep_logs(job, broker, plan)
+    return _told(plan, nemesis, verdict, traffic, drain_s=drain_s, took_s=time.monotonic() - began_s)
+
+
+def _keep_logs(job: Job, broker: Broker, plan: Plan) -> None:
+    """For whoever looks into a failure."""
+    kept = KEPT / f"seed-{plan.seed}-{time.strftime('%H%M%S')}"
+    kept.mkdir(parents=True)
+    for path in [*job.folder.glob("*.log"), broker.log]:
+        shutil.copy(path, kept)
+
+
+def _told(
+    plan: Plan, nemesis: Nemesis, verdict: Verdict, traffic: Traffic, *, drain_s: float, took_s: float
+) -> dict[str, object]:
+    record, report = nemesis.record, verdict.report
+    by_action = dict.fromkeys(("kill", "stop", "raise", "delay"), 0)
+    for (_, action), count in record.struck.items():
+        by_action[action] += count
+    return {
+        "seed": plan.seed,
+        "protocol": plan.protocol,
+        "delivery": plan.delivery,
+        "took_s": round(took_s),
+        "events": traffic.sent,
+        "aborted": len(traffic.ledger.aborted),
+        "scored": report.scored if report else None,
+        "dead": report.dead if report else None,
+        "repeated": report.repeated if report else None,
+        "aimed": by_action,
+        "kills": {name: record.struck.get((name, "kill"), 0) for name in NAMES},
+        "ends": dict(sorted(record.ends.items())),
+        "faults": nemesis.faults,
+        "drain_s": round(drain_s, 1),
+        **verdict.zeros,
+        "witnesses": verdict.witnesses,
+    }
+
+
+def _plan(arguments: argparse.Namespace) -> Plan:
+    return Plan(
+        seed=arguments.seed,
+        minutes=arguments.minutes,
+        kills=arguments.kills,
+        protocol=arguments.protocol,
+        delivery=arguments.delivery,
+        aims=tuple(arguments.aims.split(",")),
+        faults=tuple(arguments.faults.split(",")),
+        pace=BRISK if arguments.brisk else Pace(),
+    )
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos.run", description=__doc__.splitlines()[0])
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=10.0, help="at most so long, drain and verdict aside")
+    parser.add_argument("--kills", type=int, default=200, help="aimed kills, after which the run ends")
+    parser.add_argument("--protocol", choices=["classic", "consumer"], default="classic")
+    parser.add_argument("--delivery", choices=["exactly-once", "at-least-once"], default="exactly-once")
+    parser.add_argument("--aims", default=",".join(NAMES), help="the failpoints at which workers are killed")
+    parser.add_argument("--faults", default=",".join(FAULTS), help="what befalls workers and surroundings besides")
+    parser.add_argument("--brisk", action="store_true", help="shorter absences and zombies, more strikes a minute")
+    arguments = parser.parse_args()
+    told = run(_plan(arguments))
+    print(json.dumps(told), flush=True)  # noqa: T201 - the command's output
+    return 1 if told["witnesses"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

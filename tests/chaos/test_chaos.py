@@ -1,0 +1,20 @@
+"""A short chaos run: two kills at every failpoint, zombies, and every kind of fault around the workers."""
+
+import pytest
+
+from tests.chaos.plan import BRISK, Plan
+from tests.chaos.run import run
+from worker.failpoints import NAMES
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("seed", "protocol", "kills"), [(1, "classic", 2 * len(NAMES)), (2, "consumer", len(NAMES))])
+def test_nothing_is_lost_doubled_wrong_or_reordered_wherever_workers_are_struck(
+    seed: int, protocol: str, kills: int
+) -> None:
+    told = run(Plan(seed=seed, minutes=4, kills=kills, protocol=protocol, pace=BRISK))
+    assert told["witnesses"] == []
+    assert min(told["kills"].values()) >= kills // len(NAMES), told
+    assert told["aimed"]["stop"] >= 2, told
+    assert told["scored"] > 5_000
+    assert told["dead"] > 100

@@ -1,0 +1,103 @@
+"""The parts of a chaos run, each alone: a verifier that cannot fail proves nothing."""
+
+import contextlib
+import random
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from schemas.settings import EventSettings
+from tests.chaos.deployment import PROBABILITIES, deck
+from tests.chaos.mutants import MUTANTS, mutated
+from tests.chaos.proxy import Proxy
+from tests.chaos.traffic import BREAKS_THE_MODEL, traffic
+from tests.end_to_end.stream import MAX_BYTES
+from tests.oracle import Dead, verdict
+from worker.failpoints import NAMES
+
+
+def test_every_mutant_can_be_made(tmp_path: Path) -> None:
+    for number, mutant in enumerate(MUTANTS):
+        mutated(mutant, tmp_path / str(number))
+    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS) >= 10
+
+
+def test_a_deck_aims_at_every_failpoint_in_turn_and_has_zombies() -> None:
+    aims = deck(random.Random(1), NAMES, kills=2 * len(NAMES), zombie_s=(5, 8))
+    assert Counter(aim.name for aim in aims if aim.action == "kill") == Counter(dict.fromkeys(NAMES, 2))
+    zombies = [aim for aim in aims if aim.action.startswith("stop=")]
+    assert len(zombies) >= 2
+    assert "offsets_sent" in {aim.name for aim in zombies}
+    assert PROBABILITIES.keys() < set(NAMES)
+
+
+def test_the_traffic_has_bad_events_of_every_kind_and_few_entities_have_most() -> None:
+    events = list(islice(traffic(1), 40_000))
+    verdicts = (verdict(event.to("events"), EventSettings(max_bytes=MAX_BYTES), ("x", "y")) for event in events)
+    reasons = Counter(found.reason for found in verdicts if isinstance(found, Dead))
+    decoders = "empty too_large undecodable wrong_type no_entity bad_timestamp not_finite missing_features"
+    assert set(reasons) == set(decoders.split())
+    assert 0.01 < reasons.total() / len(events) < 0.04
+    assert any(event.value == BREAKS_THE_MODEL for event in events)
+    by_key = sorted(Counter(event.key for event in events).values(), reverse=True)
+    assert len(by_key) > 500
+    assert sum(by_key[:20]) > len(events) / 2
+
+
+@pytest.fixture
+def proxy() -> Iterator[Proxy]:
+    """In front of a server that says everything back."""
+    with socket.create_server(("127.0.0.1", 0)) as server, Proxy() as made:
+        made.upstream_port = server.getsockname()[1]
+        threading.Thread(target=echo, args=[server], daemon=True).start()
+        yield made
+
+
+def echo(server: socket.socket) -> None:
+    while True:
+        try:
+            connection, _ = server.accept()
+        except OSError:
+            return
+        threading.Thread(target=echo_one, args=[connection], daemon=True).start()
+
+
+def echo_one(connection: socket.socket) -> None:
+    with connection, contextlib.suppress(OSError):
+        while chunk := connection.recv(1000):
+            connection.sendall(chunk)
+
+
+def test_answers_come_late_are_withheld_and_come_after_all(proxy: Proxy) -> None:
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as client:
+        client.sendall(b"a")
+        assert client.recv(10) == b"a"
+        proxy.delay(0.3)
+        began = time.monotonic()
+        client.sendall(b"b")
+        assert client.recv(10) == b"b"
+        assert time.monotonic() - began >= 0.3
+        proxy.delay(0)
+        proxy.withhold_answers()
+        client.sendall(b"c")
+        client.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            client.recv(10)
+        client.settimeout(5)
+        proxy.heal()
+        assert client.recv(10) == b"c"
+
+
+def test_connections_are_cut(proxy: Proxy) -> None:
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as client:
+        client.sendall(b"a")
+        assert client.recv(10) == b"a"
+        proxy.reset()
+        with pytest.raises(ConnectionResetError):
+            client.recv(10)

@@ -1,0 +1,66 @@
+"""What families that rebuild a window share: normalisation, and the error as a raw score with blame."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from export.errors import DataError
+from export.reconstruction import ReconstructionModule, normalisation
+
+
+def test_the_scale_has_a_floor_by_the_size_of_the_values() -> None:
+    rows = np.array([[1000, 0.5, 1], [1001, 0.5, 3], [np.nan, 0.5, 2]], np.float32)
+    mean, scale = normalisation(rows, ("large", "constant", "usual"))
+    assert mean.tolist() == [1000.5, 0.5, 2]
+    assert scale.tolist() == pytest.approx([0.05 * 1001, 0.05, np.std([1, 2, 3])])
+
+
+def test_a_feature_without_values_has_no_scale() -> None:
+    with pytest.raises(DataError, match="'gone' has no value"):
+        normalisation(np.array([[1, np.nan]], np.float32), ("here", "gone"))
+
+
+@pytest.fixture
+def module() -> ReconstructionModule:
+    torch.manual_seed(0)
+    mean, scale = np.array([10, -5], np.float32), np.array([2, 0.5], np.float32)
+    return ReconstructionModule(
+        nn.Sequential(nn.Linear(16, 4), nn.Linear(4, 16)), window=8, mean=mean, scale=scale
+    ).eval()
+
+
+@torch.no_grad()
+def test_missing_values_neither_count_nor_disturb(module: ReconstructionModule) -> None:
+    window = torch.tensor([[10.0, -5.0]]).repeat(1, 8, 1)
+    holed = window.clone()
+    holed[0, 3, 1] = torch.nan
+    (raw, blame, expected), (other_raw, other_blame, other_expected) = module(window), module(holed)
+    torch.testing.assert_close(expected, other_expected)  # the mean stands in for what is missing
+    assert other_blame[0, 3, 1] == 0
+    assert (blame[0, 3, 1] > 0) & (raw > 0) & (other_raw > 0)
+
+
+@torch.no_grad()
+def test_the_raw_score_is_the_root_of_the_blamed_errors(module: ReconstructionModule) -> None:
+    module.accustom(torch.tensor([0.5, 2.0]))
+    window = torch.randn(5, 8, 2, generator=torch.Generator().manual_seed(1)) * 3
+    raw, blame, _ = module(window)
+    torch.testing.assert_close(blame.sum(dim=(1, 2)).sqrt(), raw)
+
+
+@torch.no_grad()
+def test_an_error_counts_in_units_of_the_usual_one(module: ReconstructionModule) -> None:
+    window = torch.randn(5, 8, 2, generator=torch.Generator().manual_seed(1)) * 3
+    _, before, _ = module(window)
+    module.accustom(torch.tensor([1.0, 4.0]))
+    _, after, _ = module(window)
+    torch.testing.assert_close(after[:, :, 0], before[:, :, 0])
+    torch.testing.assert_close(after[:, :, 1], before[:, :, 1] / 4)
+
+
+@torch.no_grad()
+def test_the_newest_rows_count_twice(module: ReconstructionModule) -> None:
+    weight = module.counted.reshape(8, 2, 2)
+    assert weight[:, 0, 0].tolist() == [1] * 8
+    assert weight[:, 0, 1].tolist() == [0] * 7 + [1]

@@ -1,0 +1,3 @@
+from worker.rows import Column
+
+def joined(columns: tuple[Column, ...], rows: int, /) -> list[str]: ...
