@@ -37,12 +37,13 @@ class Aim:
         return f"seed={seed},{self.name}:{self.action}:{PROBABILITIES.get(self.name, OTHERWISE)}"
 
 
-def deck(chance: random.Random, failpoints: Sequence[str], *, kills: int, zombie_s: tuple[float, float]) -> list[Aim]:
+def deck(
+    chance: random.Random, failpoints: Sequence[str], *, kills: int, zombies: int, zombie_s: tuple[float, float]
+) -> list[Aim]:
     """Aims in a random order: `kills` kills over the failpoints in turn; zombies, faults and delays between them."""
     names = [failpoints[number % len(failpoints)] for number in range(kills)]
     aims = [Aim(name, "kill") for name in names]
     at_work = [name for name in NAMES if name not in PROBABILITIES]
-    zombies = max(2, kills // 12)
     # A zombie with its offsets sent is the most dangerous one: it may still commit when it wakes up.
     places = ["offsets_sent" if number % 2 else chance.choice(at_work) for number in range(zombies)]
     aims += [Aim(name, f"stop={chance.uniform(*zombie_s):.1f}") for name in places]
@@ -59,6 +60,10 @@ class Record:
     struck: Counter[tuple[str, str]] = field(default_factory=Counter)  # by failpoint and action
     ends: Counter[str] = field(default_factory=Counter)
     unlawful: list[str] = field(default_factory=list)
+
+    def struck_by(self, action: str) -> int:
+        """How many processes were, so far as is known: of those that ended."""
+        return sum(count for (_, how), count in self.struck.items() if how == action)
 
 
 class Replica:

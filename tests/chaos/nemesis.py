@@ -31,7 +31,7 @@ class Nemesis:
         self.deleted: dict[tuple[str, int], int] = {}
         self.complaints: list[str] = []
         self._furthest: dict[tuple[str, int], int] = {}
-        self._aims = deck(self._chance, plan.aims, kills=plan.kills, zombie_s=plan.pace.zombie_s)
+        self._aims = deck(self._chance, plan.aims, kills=plan.kills, zombies=plan.zombies, zombie_s=plan.pace.zombie_s)
         self._replicas = [self._replica(number) for number in range(REPLICAS + 1)]
         self._replicas[-1].is_wanted = False  # joins and leaves
         self._undo: list[tuple[float, Callable[[], None]]] = []
@@ -77,8 +77,7 @@ class Nemesis:
 
     @property
     def _is_done(self) -> bool:
-        kills = sum(count for (_, action), count in self.record.struck.items() if action == "kill")
-        return kills >= self._plan.kills
+        return self.record.struck_by("kill") >= self._plan.kills and self.record.struck_by("stop") >= self._plan.zombies
 
     def _turn(self) -> None:
         now_s = time.monotonic()

@@ -32,11 +32,12 @@ BRISK = Pace(longest_absence_s=3.0, zombie_s=(5.0, 8.0), fault_every_s=(3.0, 6.0
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The seed decides events, faults and their order; the run ends after so many aimed kills or minutes."""
+    """The seed decides events, faults and their order; kills and zombies end the run, or its time does."""
 
     seed: int
     minutes: float
     kills: int
+    zombies: int = 2
     a_second: int = 250
     pace: Pace = field(default_factory=Pace)
     protocol: str = "classic"  # | consumer (KIP-848)

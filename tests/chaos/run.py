@@ -59,9 +59,7 @@ def _told(
     plan: Plan, nemesis: Nemesis, verdict: Verdict, traffic: Traffic, *, drain_s: float, took_s: float
 ) -> dict[str, object]:
     record, report = nemesis.record, verdict.report
-    by_action = dict.fromkeys(("kill", "stop", "raise", "delay"), 0)
-    for (_, action), count in record.struck.items():
-        by_action[action] += count
+    by_action = {action: record.struck_by(action) for action in ("kill", "stop", "raise", "delay")}
     return {
         "seed": plan.seed,
         "protocol": plan.protocol,
@@ -87,6 +85,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         seed=arguments.seed,
         minutes=arguments.minutes,
         kills=arguments.kills,
+        zombies=max(2, arguments.kills // 12) if arguments.zombies is None else arguments.zombies,
         protocol=arguments.protocol,
         delivery=arguments.delivery,
         aims=tuple(arguments.aims.split(",")),
@@ -101,6 +100,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=10.0, help="at most so long, drain and verdict aside")
     parser.add_argument("--kills", type=int, default=200, help="aimed kills, after which the run ends")
+    parser.add_argument("--zombies", type=int, help="processes to stop and let go on; a twelfth of the kills")
     parser.add_argument("--protocol", choices=["classic", "consumer"], default="classic")
     parser.add_argument("--delivery", choices=["exactly-once", "at-least-once"], default="exactly-once")
     parser.add_argument("--aims", default=",".join(NAMES), help="the failpoints at which workers are killed")

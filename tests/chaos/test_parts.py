@@ -29,7 +29,7 @@ def test_every_mutant_can_be_made(tmp_path: Path) -> None:
 
 
 def test_a_deck_aims_at_every_failpoint_in_turn_and_has_zombies() -> None:
-    aims = deck(random.Random(1), NAMES, kills=2 * len(NAMES), zombie_s=(5, 8))
+    aims = deck(random.Random(1), NAMES, kills=2 * len(NAMES), zombies=2, zombie_s=(5, 8))
     assert Counter(aim.name for aim in aims if aim.action == "kill") == Counter(dict.fromkeys(NAMES, 2))
     zombies = [aim for aim in aims if aim.action.startswith("stop=")]
     assert len(zombies) >= 2

@@ -1,6 +1,8 @@
 """Failpoints: nothing unless armed, refused where unknown, and each action as it says."""
 
+import json
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.least_settings import least_settings
 from worker import failpoints
 from worker.errors import ConfigError
 from worker.failpoints import NAMES, VARIABLE, FailpointError, arm, reach
@@ -107,6 +110,17 @@ def test_the_seed_decides_when_it_strikes() -> None:
 def run(text: str, code: str) -> subprocess.CompletedProcess[str]:
     program = f"from worker.failpoints import *; import time; arm({{VARIABLE: {text!r}}}); {code}"
     return subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=30)
+
+
+def test_a_worker_that_is_told_of_an_unknown_failpoint_does_not_start(tmp_path: Path) -> None:
+    settings = least_settings().model_dump(mode="json", exclude_defaults=True)
+    config = tmp_path / "worker.yaml"
+    config.write_text(json.dumps(settings))
+    code = f"import sys; from worker.cli import main; sys.exit(main(['run', '--config', {str(config)!r}]))"
+    environment = {**os.environ, VARIABLE: "nowhere:kill:1"}
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, env=environment)
+    assert done.returncode == 2
+    assert "there is no failpoint 'nowhere'" in done.stderr
 
 
 def test_a_kill_is_a_sigkill() -> None:

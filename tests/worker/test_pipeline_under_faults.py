@@ -249,3 +249,18 @@ def test_whatever_happens_every_record_is_answered_once_and_rightly(
         getattr(world, name)(*arguments, **named)
     world.settle()
     world.judge()
+
+
+@pytest.mark.parametrize("turns", range(6, 16))
+def test_workers_killed_again_and_again_while_they_read_ahead_leave_no_window_short(
+    model: tuple[Artifact, bytes], turns: int
+) -> None:
+    """What a commit says of the oldest row needed must count rows that batches beyond it have pushed out."""
+    told = least_settings(batch={"max_events": 5}, events={"max_bytes": MAX_BYTES}, lookback_offsets=2000)
+    world = World(*model, told, late_commits=False)
+    world.write(len(EVENTS) - 20)
+    for _ in range(20):
+        world.turn(0, turns)
+        world.kill(0)
+    world.settle()
+    world.judge()
