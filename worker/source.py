@@ -8,7 +8,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Protocol, cast
 
@@ -74,6 +74,7 @@ class _Warm:
     """A revoked partition whose windows are still held: they end right before `next_offset` (R8)."""
 
     next_offset: int
+    missing_before: int | None
     topic_id: str
     until_s: float
 
@@ -445,8 +446,12 @@ class Source:
 
     def _take_up(self, partition: TopicPartition, plan: Plan) -> KafkaTopicPartition:
         place = self._register(partition)
-        warm = self._fits(place, plan)
-        self._adopt(place, plan, warm=warm)
+        warm = self._warm.pop(place, None)
+        if warm is not None and self._fits(place, warm, plan):
+            # What was deleted meanwhile is still in its windows.
+            self._adopt(place, replace(plan, missing_before=warm.missing_before), warm=True)
+        else:
+            self._adopt(place, plan, warm=False)
         self._taken_up.add(place)
         return KafkaTopicPartition(*partition, self._owned[place].next_offset)
 
@@ -470,13 +475,10 @@ class Source:
             "windows still warm" if warm else f"{plan.committed - position} offsets to refill",
         )
 
-    def _fits(self, place: int, plan: Plan) -> bool:
-        warm = self._warm.pop(place, None)
+    def _fits(self, place: int, warm: _Warm, plan: Plan) -> bool:
         topic_id = self._planner.topic_id(self._partitions[place].topic)
-        same_log = warm is not None and warm.topic_id == topic_id != ""
-        return (
-            same_log and warm is not None and warm.next_offset == plan.committed and not (plan.gap or plan.first_start)
-        )
+        same_log = warm.topic_id == topic_id != ""
+        return same_log and warm.next_offset == plan.committed and not (plan.gap or plan.first_start)
 
     def _give_away(self, partitions: list[KafkaTopicPartition], tell: Callable[[Sequence[int]], None]) -> None:
         known = (self._places.get(TopicPartition(p.topic, p.partition)) for p in partitions)
@@ -497,7 +499,9 @@ class Source:
         if owned.refilling:
             self._listen.partition_cold(owned.place)
         else:
-            self._warm[owned.place] = _Warm(owned.committed, owned.topic_id, self._clock() + self._warm_s)
+            self._warm[owned.place] = _Warm(
+                owned.committed, owned.missing_before, owned.topic_id, self._clock() + self._warm_s
+            )
 
     def _forget_cold(self) -> None:
         if self._warm:

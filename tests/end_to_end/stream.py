@@ -60,13 +60,13 @@ class Event(NamedTuple):
         return LogRecord(topic, partition, -1, self.timestamp, self.key, self.value, self.headers)
 
 
-def events(seed: int = 1, *, bad_share: float = BAD_SHARE) -> Iterator[Event]:
+def events(seed: int = 1, *, bad_share: float = BAD_SHARE, entities: int = ENTITIES) -> Iterator[Event]:
     """Endless events, a second apart; now and then a value far off, a missing one, a repeated name, or a bad record."""
     chance = random.Random(seed)
     timestamp = FIRST_TIME_MS
     while True:
         timestamp += 1_000
-        key = f"machine-{chance.randrange(ENTITIES)}".encode()
+        key = f"machine-{chance.randrange(entities)}".encode()
         headers = (("trace", str(timestamp).encode()),) if chance.random() < 0.1 else ()
         if chance.random() >= bad_share:
             yield Event(key, _good_value(chance), timestamp, headers)

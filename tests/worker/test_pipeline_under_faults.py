@@ -19,8 +19,9 @@ from tests.bus_worker import BusWorker, detector_of, in_memory
 from tests.end_to_end.stream import MAX_BYTES, Event, events
 from tests.least_settings import least_settings
 from tests.log_record import LogRecord
-from tests.memory_bus import MemoryBus, kafka_error
+from tests.memory_bus import MemoryBus
 from tests.oracle import Case, Rebuilt, verify
+from tests.simulator.refusal import kafka_error
 from worker.model_store import Artifact, load_artifact
 
 GROUP = "machines"
@@ -133,7 +134,7 @@ class World:
 
     def wait(self, seconds: float) -> None:
         self.bus.now_s += seconds
-        self.bus.expire_transactions()
+        self.bus.expire()
 
     def delete(self, partition: int, share: float) -> None:
         """Retention deletes scored records, once a partition, while no worker is there to remember them."""

@@ -8,7 +8,7 @@ from confluent_kafka import OFFSET_END, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from schemas.checkpoint import Checkpoint
-from tests.memory_bus import kafka_error
+from tests.simulator.refusal import kafka_error
 from worker.assignment import Planner
 from worker.batch import TopicPartition
 from worker.errors import BrokerError, GapError, ProducerLostError, TransactionAbortedError

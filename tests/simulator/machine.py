@@ -1,0 +1,265 @@
+"""The state machine that drives a world: Hypothesis draws what happens, and shrinks what fails to a minimal trace.
+
+Each rule is one thing that may befall the workers or their brokers; the trace of a failure is a piece of Python that
+calls them one after the other.
+"""
+
+import sys
+from collections import Counter
+from typing import ClassVar
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from tests.simulator.process import Fate
+from tests.simulator.world import MOST_PARTITIONS, MOST_WORKERS, Life, Terms, World
+
+_ENDS = (Fate.KILLED_BEFORE, Fate.KILLED_AFTER, Fate.STOPPED_BEFORE, Fate.STOPPED_AFTER)
+_TIME_OUTS = (Fate.LOST, Fate.ANSWER_LOST)
+
+
+def _blows(*fates: Fate, to: tuple[str, ...]) -> st.SearchStrategy[tuple[str, str]]:
+    return st.sampled_from([(call, fate.value) for call in to for fate in fates])
+
+
+_TRANSACTION_ENDS = _blows(
+    Fate.REFUSED, *_TIME_OUTS, Fate.LATE, Fate.DOUBLED, *_ENDS, to=("commit_transaction", "send_offsets_to_transaction")
+)
+_PLAIN_COMMITS = _blows(Fate.REFUSED, *_TIME_OUTS, *_ENDS, to=("commit",))
+_DELIVERIES = _blows(Fate.REFUSED, *_ENDS, to=("deliver",)) | _blows(
+    Fate.QUEUE_FULL, Fate.KILLED_BEFORE, Fate.STOPPED_BEFORE, to=("produce",)
+)
+_READS = _blows(*_ENDS, to=("consume",)) | _blows(Fate.LOST, *_ENDS, to=("committed", "get_watermark_offsets"))
+_which = st.integers(0, MOST_WORKERS - 1)
+_partition = st.integers(0, MOST_PARTITIONS - 1)
+_share = st.sampled_from([0.5, 0.9, 1.0])
+
+terms = st.builds(
+    Terms,
+    delivery=st.sampled_from(["exactly-once", "exactly-once", "exactly-once", "at-least-once"]),
+    start=st.sampled_from(["earliest", "earliest", "latest"]),
+    on_gap=st.sampled_from(["fail", "continue"]),
+    partitions=st.integers(1, 3),
+    eager=st.booleans(),
+    late_commits=st.booleans(),
+    late_markers=st.booleans(),
+    lingers=st.booleans(),
+)
+
+
+class Simulation(RuleBasedStateMachine):
+    """One schedule. `executed` counts what was done in all of them, by kind."""
+
+    executed: ClassVar[Counter[str]] = Counter()
+    schedules: ClassVar[int] = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world: World | None = None
+
+    @property
+    def _world(self) -> World:
+        assert self.world is not None
+        return self.world
+
+    def _count(self, kind: str) -> None:
+        type(self).executed[kind] += 1
+
+    @staticmethod
+    def _pick(lives: list[Life], which: int) -> Life:
+        return lives[which % len(lives)]
+
+    @initialize(terms=terms, workers=st.integers(1, MOST_WORKERS))
+    def begin(self, terms: Terms, workers: int) -> None:
+        type(self).schedules += 1
+        self.world = World(terms)
+        for _ in range(workers - 1):
+            self.world.join()
+        for partition in range(terms.partitions):
+            self.world.produce(partition, 5)
+
+    # ---- work
+
+    @rule(partition=_partition, events=st.integers(1, 8), how=st.sampled_from(["plainly", "committed", "aborted"]))
+    def produce(self, partition: int, events: int, how: str) -> None:
+        self._count("produce")
+        self._world.produce(partition, events, how=how)
+
+    def _some_work(self) -> bool:
+        return bool(self._world.working)
+
+    @precondition(_some_work)
+    @rule(worker=_which, turns=st.integers(1, 5))
+    def poll(self, worker: int, turns: int) -> None:
+        self._count("poll")
+        self._world.turn(self._pick(self._world.working, worker), turns)
+
+    @rule(turns=st.integers(1, 4))
+    def all_poll(self, turns: int) -> None:
+        self._count("poll")
+        for life in self._world.working:
+            self._world.turn(life, turns)
+
+    @precondition(_some_work)
+    @rule(worker=_which)
+    def finish_inference(self, worker: int) -> None:
+        self._count("finish inference")
+        life = self._pick(self._world.working, worker)
+        life.worker.finish_inference()
+        self._world.turn(life, 1)
+
+    # ---- calls that come to something
+
+    @precondition(lambda self: self._some_work() and self._world.delivers_once)
+    @rule(worker=_which, blow=_TRANSACTION_ENDS)
+    def commit(self, worker: int, blow: tuple[str, str]) -> None:
+        self._strike(worker, blow)
+
+    @precondition(lambda self: self._some_work() and not self._world.delivers_once)
+    @rule(worker=_which, blow=_PLAIN_COMMITS)
+    def commit_plainly(self, worker: int, blow: tuple[str, str]) -> None:
+        self._strike(worker, blow)
+
+    @precondition(_some_work)
+    @rule(worker=_which, blow=_DELIVERIES)
+    def publish(self, worker: int, blow: tuple[str, str]) -> None:
+        self._strike(worker, blow)
+
+    @precondition(_some_work)
+    @rule(worker=_which, blow=_READS)
+    def read(self, worker: int, blow: tuple[str, str]) -> None:
+        self._strike(worker, blow)
+
+    def _strike(self, worker: int, blow: tuple[str, str]) -> None:
+        call, fate = blow
+        lives = self._world.owning or self._world.working
+        if self._world.strike(self._pick(lives, worker), call, Fate(fate)):
+            self._count(f"{call} {fate}")
+        else:
+            self._count("MISS " + call)
+
+    # ---- workers come and go
+
+    @precondition(_some_work)
+    @rule(worker=_which)
+    def kill(self, worker: int) -> None:
+        self._count("kill")
+        self._world.kill(self._pick(self._world.working, worker))
+
+    @precondition(_some_work)
+    @rule(worker=_which)
+    def stop(self, worker: int) -> None:
+        self._count("stop")
+        self._pick(self._world.working, worker).process.stop()
+
+    @precondition(lambda self: self._world.stopped)
+    @rule(worker=_which)
+    def go_on(self, worker: int) -> None:
+        self._count("continue")
+        self._world.go_on(self._pick(self._world.stopped, worker))
+
+    @precondition(lambda self: self._world.stopped)
+    @rule(worker=_which)
+    def kill_stopped(self, worker: int) -> None:
+        self._count("kill")
+        self._world.kill(self._pick(self._world.stopped, worker))
+
+    def _room(self) -> bool:
+        return len(self._world.lives) < MOST_WORKERS
+
+    @precondition(_room)
+    @rule()
+    def join(self) -> None:
+        self._count("join")
+        self._world.join()
+
+    @precondition(_room)
+    @rule()
+    def respawn(self) -> None:
+        self._count("join")
+        self._world.respawn()
+
+    @precondition(lambda self: self._room() and self._world.stopped)
+    @rule(worker=_which)
+    def replace(self, worker: int) -> None:
+        self._count("replace")
+        self._world.replace(self._pick(self._world.stopped, worker))
+
+    @precondition(_some_work)
+    @rule(worker=_which)
+    def leave(self, worker: int) -> None:
+        self._count("leave")
+        self._world.leave(self._pick(self._world.working, worker))
+
+    # ---- the group and the brokers
+
+    @precondition(_some_work)
+    @rule(worker=_which)
+    def expel(self, worker: int) -> None:
+        self._count("expire")
+        self._world.expel(self._pick(self._world.working, worker))
+
+    @rule(seconds=st.sampled_from([1.0, 5.0, 11.0, 61.0]))
+    def wait(self, seconds: float) -> None:
+        self._count("expire")
+        self._world.wait(seconds)
+
+    @rule()
+    def rebalance(self) -> None:
+        self._count("rebalance")
+        self._world.rebalance()
+
+    @rule(coordinator=st.sampled_from(["group", "transactions"]), away_s=st.sampled_from([1.0, 7.0, 12.0, 50.0]))
+    def move_coordinator(self, coordinator: str, away_s: float) -> None:
+        self._count("move coordinator")
+        self._world.move(coordinator, away_s)
+
+    @precondition(lambda self: self._world.something_is_late)
+    @rule()
+    def let_arrive(self) -> None:
+        self._count("late arrivals")
+        self._world.let_arrive()
+
+    # ---- the log
+
+    @precondition(lambda self: self._world.delivers_once)  # else what comes again may lawfully have other windows
+    @rule(partition=_partition, share=_share, unread=st.booleans())
+    def delete_records(self, partition: int, share: float, unread: bool) -> None:  # noqa: FBT001 - drawn by name
+        self._count("delete records")
+        self._world.delete(partition, share, unread=unread)
+
+    @precondition(lambda self: self._world.partitions < MOST_PARTITIONS)
+    @rule()
+    def add_partition(self) -> None:
+        self._count("add partition")
+        self._world.add_partition()
+
+    @precondition(lambda self: self._world.delivers_once)  # else nobody can tell a repeat from a new answer
+    @rule(partition=_partition, share=st.sampled_from([0.0, 0.5, 0.8]))
+    def reset_offset(self, partition: int, share: float) -> None:
+        self._count("reset offset")
+        self._world.reset(partition, share)
+
+    def teardown(self) -> None:
+        """Unless something failed already: let everything settle, and judge."""
+        if self.world is None:
+            return
+        try:
+            if sys.exc_info()[0] is None:
+                self.world.settle()
+                self.world.judge()
+        finally:
+            self.world.end()
+
+
+def schedules_of(count: int, *, steps: int = 16) -> settings:
+    """Settings for so many schedules of so many steps each."""
+    return settings(
+        max_examples=count,
+        stateful_step_count=steps,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
