@@ -44,7 +44,7 @@ class Place:
     metrics: Metrics = field(default_factory=Metrics)
 
 
-def in_memory(  # noqa: PLR0913 - what a schedule may choose
+def in_memory(
     bus: MemoryBus,
     group: str,
     *,

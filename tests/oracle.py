@@ -32,6 +32,7 @@ FIRST_MS = 0
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LAST_MS = (datetime(2262, 1, 1, tzinfo=UTC) - EPOCH) // timedelta(milliseconds=1)
 CRASH = "crash"
+REMEMBERED = 20_000  # records, windows
 
 
 # What a record is ---------------------------------------------------------------------------------------------------
@@ -73,6 +74,24 @@ class _Object(NamedTuple):
 
 
 _ABSENT = object()
+
+
+class Verdicts:
+    """What records are under these settings; what it said once is not worked out again."""
+
+    def __init__(self, events: EventSettings, features: Sequence[str]) -> None:
+        self._events = events
+        self._features = features
+        self._known: dict[tuple[bytes | None, bytes | None, int], Valid | Dead | Skipped] = {}
+
+    def of(self, record: LogRecord) -> Valid | Dead | Skipped:
+        """Validity depends on key, value and timestamp alone."""
+        asked = (record.key, record.value, record.timestamp)
+        if asked not in self._known:
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            self._known[asked] = verdict(record, self._events, self._features)
+        return self._known[asked]
 
 
 def verdict(record: LogRecord, events: EventSettings, features: Sequence[str]) -> Valid | Dead | Skipped:
@@ -369,7 +388,6 @@ class Model:
         return Said(float(score[0]), float(p_value[0]), contribution[0], expected[0])
 
 
-REMEMBERED = 20_000  # windows
 model_of = lru_cache(maxsize=8)(Model)
 
 
@@ -422,6 +440,7 @@ class Case:
     committed: Mapping[tuple[str, int], int] | None = None  # records at or above may not have been answered
     partitions: Mapping[str, int] = field(default_factory=dict)  # how many each topic has, where that is to be checked
     crashed: frozenset[Place] = frozenset()  # records that killed the runtime
+    verdicts: Verdicts | None = None  # those of an earlier case with the same settings and model
     gone: frozenset[Place] = frozenset()  # records that were deleted before they were scored: they may be unanswered
 
 
@@ -487,12 +506,13 @@ class _Judge:
 
     def _expect(self) -> Iterator[tuple[Place, Expectation | Dead | Skipped]]:
         manifest = self._model.manifest
+        verdicts = self._case.verdicts or Verdicts(self._settings.events, manifest.feature_names)
         by_entity: dict[tuple[str, int, str], list[_Row]] = defaultdict(list)
         for place, record in self._inputs.items():
             if place in self._case.crashed:
                 yield place, Dead(CRASH)
                 continue
-            judged = verdict(record, self._settings.events, manifest.feature_names)
+            judged = verdicts.of(record)
             if not isinstance(judged, Valid):
                 yield place, judged
                 continue

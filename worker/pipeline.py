@@ -368,7 +368,7 @@ class Pipeline:
         raise TransactionAbortedError("the group went on without this worker")
 
     def partition_assigned(self, place: int, plan: Plan, *, warm: bool) -> None:
-        """Windows that do not fit are dropped before the partition is read again; warm ones miss no more than before."""
+        """Windows that do not fit are dropped before the partition is read again; warm ones miss what they missed."""
         self._copartitioned = self._source.copartitioned(self._output_partitions)
         if not warm:
             self._rooms.windows.forget(place)

@@ -63,8 +63,8 @@ class _Owned:
     missing_before: int | None
     first_commit_due: bool
     topic_id: str
-    np: int | None = None
-    """What the group recorded as the topic's partition count; None = what it is now."""
+    np: int
+    """How many partitions the topic had when the group began: never raised, or one added since would seem as old."""
     end_seen: int = -1
     """Where the client last saw the end of the log: everything visible below it was handed out."""
 
@@ -302,7 +302,7 @@ class Source:
         return Checkpoint(
             lo=max(reach, min(lo, offset)),
             spec=self._planner.spec,
-            np=owned.np or self._planner.partition_count(self._partitions[owned.place].topic),
+            np=owned.np,
             tr=before if before is not None and before > reach else None,
         )
 
@@ -440,6 +440,7 @@ class Source:
             missing_before=None,
             first_commit_due=False,
             topic_id="",
+            np=0,
         )
         self._taken_up.add(place)
         return KafkaTopicPartition(*partition, OFFSET_END)
@@ -457,6 +458,7 @@ class Source:
 
     def _adopt(self, place: int, plan: Plan, *, warm: bool) -> None:
         position = plan.committed if warm else plan.position
+        topic = self._partitions[place].topic
         self._owned[place] = _Owned(
             place=place,
             committed=plan.committed,
@@ -464,8 +466,8 @@ class Source:
             refilling=position < plan.committed,
             missing_before=plan.missing_before,
             first_commit_due=plan.first_start or plan.gap > 0,
-            topic_id=self._planner.topic_id(self._partitions[place].topic),
-            np=plan.np,
+            topic_id=self._planner.topic_id(topic),
+            np=plan.np or self._planner.partition_count(topic),
         )
         self._listen.partition_assigned(place, plan, warm=warm)
         log.info(

@@ -6,6 +6,7 @@ calls them one after the other.
 
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from typing import ClassVar
 
 from hypothesis import HealthCheck, Phase, settings
@@ -15,22 +16,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from tests.simulator.process import Fate
 from tests.simulator.world import MOST_PARTITIONS, MOST_WORKERS, Life, Terms, World
 
+_TIME_OUTS = (Fate.LOST, Fate.ANSWER_LOST, Fate.LATE)
 _ENDS = (Fate.KILLED_BEFORE, Fate.KILLED_AFTER, Fate.STOPPED_BEFORE, Fate.STOPPED_AFTER)
-_TIME_OUTS = (Fate.LOST, Fate.ANSWER_LOST)
 
 
-def _blows(*fates: Fate, to: tuple[str, ...]) -> st.SearchStrategy[tuple[str, str]]:
-    return st.sampled_from([(call, fate.value) for call in to for fate in fates])
+def _one_of(*fates: Fate) -> st.SearchStrategy[str]:
+    return st.sampled_from([fate.value for fate in fates])
 
 
-_TRANSACTION_ENDS = _blows(
-    Fate.REFUSED, *_TIME_OUTS, Fate.LATE, Fate.DOUBLED, *_ENDS, to=("commit_transaction", "send_offsets_to_transaction")
-)
-_PLAIN_COMMITS = _blows(Fate.REFUSED, *_TIME_OUTS, *_ENDS, to=("commit",))
-_DELIVERIES = _blows(Fate.REFUSED, *_ENDS, to=("deliver",)) | _blows(
-    Fate.QUEUE_FULL, Fate.KILLED_BEFORE, Fate.STOPPED_BEFORE, to=("produce",)
-)
-_READS = _blows(*_ENDS, to=("consume",)) | _blows(Fate.LOST, *_ENDS, to=("committed", "get_watermark_offsets"))
+_commit_call = st.sampled_from(["commit_transaction", "send_offsets_to_transaction"])
 _which = st.integers(0, MOST_WORKERS - 1)
 _partition = st.integers(0, MOST_PARTITIONS - 1)
 _share = st.sampled_from([0.5, 0.9, 1.0])
@@ -49,7 +43,7 @@ terms = st.builds(
 
 
 class Simulation(RuleBasedStateMachine):
-    """One schedule. `executed` counts what was done in all of them, by kind."""
+    """One schedule. Counted over all of them: those that were judged, and what was done, by kind."""
 
     executed: ClassVar[Counter[str]] = Counter()
     schedules: ClassVar[int] = 0
@@ -72,7 +66,6 @@ class Simulation(RuleBasedStateMachine):
 
     @initialize(terms=terms, workers=st.integers(1, MOST_WORKERS))
     def begin(self, terms: Terms, workers: int) -> None:
-        type(self).schedules += 1
         self.world = World(terms)
         for _ in range(workers - 1):
             self.world.join()
@@ -95,11 +88,10 @@ class Simulation(RuleBasedStateMachine):
         self._count("poll")
         self._world.turn(self._pick(self._world.working, worker), turns)
 
-    @rule(turns=st.integers(1, 4))
-    def all_poll(self, turns: int) -> None:
+    @rule(events=st.integers(0, 4), turns=st.integers(1, 4))
+    def all_work(self, events: int, turns: int) -> None:
         self._count("poll")
-        for life in self._world.working:
-            self._world.turn(life, turns)
+        self._world.work(events, turns)
 
     @precondition(_some_work)
     @rule(worker=_which)
@@ -111,33 +103,59 @@ class Simulation(RuleBasedStateMachine):
 
     # ---- calls that come to something
 
+    @precondition(_some_work)
+    @rule(worker=_which, call=_commit_call, fate=_one_of(Fate.DOUBLED, Fate.REFUSED))
+    def commit(self, worker: int, call: str, fate: str) -> None:
+        self._commit(worker, call, fate)
+
+    @precondition(_some_work)
+    @rule(worker=_which, call=_commit_call, fate=_one_of(*_TIME_OUTS))
+    def commit_times_out(self, worker: int, call: str, fate: str) -> None:
+        self._commit(worker, call, fate)
+
+    @precondition(_some_work)
+    @rule(worker=_which, call=_commit_call, fate=_one_of(*_ENDS))
+    def end_in_commit(self, worker: int, call: str, fate: str) -> None:
+        self._commit(worker, call, fate)
+
+    def _commit(self, worker: int, call: str, fate: str) -> None:
+        self._strike(worker, {call if self._world.delivers_once else "commit": Fate(fate)})
+
+    @precondition(_some_work)
+    @rule(worker=_which, fate=_one_of(Fate.REFUSED, *_ENDS))
+    def deliver(self, worker: int, fate: str) -> None:
+        self._strike(worker, {"deliver": Fate(fate)})
+
+    @precondition(_some_work)
+    @rule(worker=_which, fate=_one_of(Fate.QUEUE_FULL, Fate.KILLED_BEFORE, Fate.STOPPED_BEFORE))
+    def publish(self, worker: int, fate: str) -> None:
+        self._strike(worker, {"produce": Fate(fate)})
+
+    @precondition(_some_work)
+    @rule(worker=_which, fate=_one_of(*_ENDS))
+    def read(self, worker: int, fate: str) -> None:
+        self._strike(worker, {"consume": Fate(fate)})
+
+    @precondition(_some_work)
+    @rule(worker=_which, call=st.sampled_from(["committed", "get_watermark_offsets"]), fate=_one_of(Fate.LOST, *_ENDS))
+    def ask_where_to_start(self, worker: int, call: str, fate: str) -> None:
+        self._strike(worker, {call: Fate(fate)})
+
     @precondition(lambda self: self._some_work() and self._world.delivers_once)
-    @rule(worker=_which, blow=_TRANSACTION_ENDS)
-    def commit(self, worker: int, blow: tuple[str, str]) -> None:
-        self._strike(worker, blow)
+    @rule(worker=_which, fate=_one_of(*_TIME_OUTS, Fate.DOUBLED, *_ENDS))
+    def abort(self, worker: int, fate: str) -> None:
+        self._strike(worker, {"send_offsets_to_transaction": Fate.REFUSED, "abort_transaction": Fate(fate)})
 
-    @precondition(lambda self: self._some_work() and not self._world.delivers_once)
-    @rule(worker=_which, blow=_PLAIN_COMMITS)
-    def commit_plainly(self, worker: int, blow: tuple[str, str]) -> None:
-        self._strike(worker, blow)
+    @precondition(lambda self: self._some_work() and self._world.delivers_once)
+    @rule(worker=_which, fate=_one_of(Fate.LOST, Fate.ANSWER_LOST, Fate.DOUBLED, *_ENDS))
+    def begin_anew(self, worker: int, fate: str) -> None:
+        self._strike(worker, {"commit_transaction": Fate.LOST, "init_transactions": Fate(fate)})
 
-    @precondition(_some_work)
-    @rule(worker=_which, blow=_DELIVERIES)
-    def publish(self, worker: int, blow: tuple[str, str]) -> None:
-        self._strike(worker, blow)
-
-    @precondition(_some_work)
-    @rule(worker=_which, blow=_READS)
-    def read(self, worker: int, blow: tuple[str, str]) -> None:
-        self._strike(worker, blow)
-
-    def _strike(self, worker: int, blow: tuple[str, str]) -> None:
-        call, fate = blow
-        lives = self._world.owning or self._world.working
-        if self._world.strike(self._pick(lives, worker), call, Fate(fate)):
-            self._count(f"{call} {fate}")
-        else:
-            self._count("MISS " + call)
+    def _strike(self, worker: int, blows: Mapping[str, Fate]) -> None:
+        """Only what came to pass is counted: a worker may have had no occasion to make that call."""
+        life = self._pick(self._world.owning or self._world.working, worker)
+        for call in self._world.strike(life, blows):
+            self._count(f"{call}: {blows[call]}")
 
     # ---- workers come and go
 
@@ -169,16 +187,13 @@ class Simulation(RuleBasedStateMachine):
         return len(self._world.lives) < MOST_WORKERS
 
     @precondition(_room)
-    @rule()
-    def join(self) -> None:
+    @rule(again=st.booleans())
+    def join(self, again: bool) -> None:  # noqa: FBT001 - drawn by name
         self._count("join")
-        self._world.join()
-
-    @precondition(_room)
-    @rule()
-    def respawn(self) -> None:
-        self._count("join")
-        self._world.respawn()
+        if again:
+            self._world.respawn()
+        else:
+            self._world.join()
 
     @precondition(lambda self: self._room() and self._world.stopped)
     @rule(worker=_which)
@@ -205,10 +220,11 @@ class Simulation(RuleBasedStateMachine):
         self._count("expire")
         self._world.wait(seconds)
 
-    @rule()
-    def rebalance(self) -> None:
+    @rule(events=st.integers(0, 4), turns=st.integers(0, 4))
+    def rebalance(self, events: int, turns: int) -> None:
         self._count("rebalance")
         self._world.rebalance()
+        self._world.work(events, turns)
 
     @rule(coordinator=st.sampled_from(["group", "transactions"]), away_s=st.sampled_from([1.0, 7.0, 12.0, 50.0]))
     def move_coordinator(self, coordinator: str, away_s: float) -> None:
@@ -249,17 +265,20 @@ class Simulation(RuleBasedStateMachine):
             if sys.exc_info()[0] is None:
                 self.world.settle()
                 self.world.judge()
+                type(self).schedules += 1
         finally:
             self.world.end()
 
 
-def schedules_of(count: int, *, steps: int = 16) -> settings:
+def schedules_of(count: int, *, shrink: bool = True, steps: int = 16) -> settings:
     """Settings for so many schedules of so many steps each."""
     return settings(
         max_examples=count,
         stateful_step_count=steps,
         deadline=None,
         database=None,
-        phases=[Phase.generate, Phase.shrink],
+        phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate],
         suppress_health_check=list(HealthCheck),
+        report_multiple_bugs=False,
+        print_blob=False,
     )

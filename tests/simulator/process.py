@@ -51,7 +51,7 @@ class Process:
 
     def __init__(self, network: Network) -> None:
         self._network = network
-        self._fate: tuple[str, Fate] | None = None
+        self._fates: dict[str, Fate] = {}
         self._standing: _Aside | None = None
         self._running: _Aside | None = None
         self.is_dead = False
@@ -64,17 +64,15 @@ class Process:
 
     def await_fate(self, call: str, fate: Fate) -> None:
         """The next call of that name comes to this."""
-        self._fate = (call, fate)
+        self._fates[call] = fate
 
-    @property
-    def awaits_fate(self) -> bool:
-        """Whether a call is still to come to something."""
-        return self._fate is not None
+    def awaits_fate(self, call: str) -> bool:
+        """Whether that call is still to come to something."""
+        return call in self._fates
 
-    def forget_fate(self) -> bool:
-        """Whether the fate had found its call; if not, it waits no longer."""
-        waited, self._fate = self._fate, None
-        return waited is None
+    def forget_fates(self) -> None:
+        """What has not come to pass never does."""
+        self._fates.clear()
 
     def kill(self) -> None:
         """End it where it stands."""
@@ -98,7 +96,7 @@ class Process:
 
     def run(self, stretch: Callable[[], None]) -> None:
         """Live through `stretch`; it may end early: stopped in a call, or killed."""
-        if self._fate is None or self._fate[1] not in {Fate.STOPPED_BEFORE, Fate.STOPPED_AFTER}:
+        if not {Fate.STOPPED_BEFORE, Fate.STOPPED_AFTER}.intersection(self._fates.values()):
             stretch()
             return
         aside = _Aside(stretch)
@@ -122,11 +120,8 @@ class Process:
         if self.is_dead:
             raise Killed
         self._network.strike(name)
-        if self._fate is not None and self._fate[0] == name:
-            fate, self._fate = self._fate[1], None
-            answer = self._suffer(fate, request, timeout_s)
-        else:
-            answer = request()
+        fate = self._fates.pop(name, None)
+        answer = request() if fate is None else self._suffer(fate, request, timeout_s)
         self._network.strike(f"after {name}")
         return answer
 

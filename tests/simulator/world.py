@@ -1,10 +1,10 @@
 """A bus, workers of one group on it, everything that may befall them, and the judge at the end.
 
-It draws nothing: whoever drives it says what happens. A failure is an AssertionError, or what a worker raised.
+It draws nothing: whoever drives it says what happens. What fails is an AssertionError, or what a worker raised.
 """
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from functools import cache
@@ -22,7 +22,7 @@ from tests.end_to_end.stream import MAX_BYTES, Event, events
 from tests.least_settings import least_settings
 from tests.log_record import LogRecord
 from tests.memory_bus import Coordinator, MemoryBus
-from tests.oracle import Case, verify
+from tests.oracle import Case, Verdicts, verify
 from tests.simulator.process import Fate, Killed, Process, let_arrive
 from worker.detector import Detector
 from worker.errors import FencedError, WorkerError
@@ -37,11 +37,20 @@ LATER_S = 11.0
 """After so long silent members are given up and open transactions are aborted."""
 
 TURN_S = 0.03
+SETTLING_TURN_S = 0.6
 MOST_TURNS_TO_SETTLE = 150
 EVENTS: Sequence[Event] = tuple(islice(events(seed=3, bad_share=0.1, entities=4), 2_000))
 
 AT_ASSIGNMENT = frozenset({"committed", "get_watermark_offsets", "log_end", "count_partitions"})
 """Calls that a worker makes when it is given partitions."""
+
+
+class Broken(AssertionError):  # noqa: N818 - as the judge's own
+    """A promise that the judge of the outputs cannot see."""
+
+    def __init__(self, kind: str, what: str) -> None:
+        super().__init__(f"{kind}: {what}")
+        self.kinds = frozenset({kind})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +75,7 @@ class Model:
     artifact: Artifact
     detector: Detector
     metrics: Metrics
+    verdicts: Verdicts
 
 
 @cache
@@ -74,7 +84,14 @@ def the_model() -> Model:
     with tempfile.TemporaryDirectory() as folder:
         path = make_artifact(Path(folder) / "m.onnx", window=4, min_length=2, max_gap_s=40.0)
         artifact = load_artifact(str(path), sha256=None)
-        return Model(path.read_bytes(), artifact, detector_of(least_settings(), artifact), Metrics())
+        told = _settings(Terms())
+        return Model(
+            path.read_bytes(),
+            artifact,
+            detector_of(told, artifact),
+            Metrics(),
+            Verdicts(told.events, artifact.manifest.feature_names),
+        )
 
 
 @cache
@@ -129,16 +146,25 @@ class World:
         self._begin()
 
     def _begin(self) -> None:
-        """With `start: latest`, the group's first offsets are committed before anything else may happen."""
-        if self._terms.start == "earliest":
-            self.join()
-            return
-        for partition in range(self._terms.partitions):
-            self.produce(partition, 6)
-        self._era.first = {number: log.end for number, log in enumerate(self.bus.topics[INPUT])}
+        """The group's very first start; with `start: latest` it passes some records over."""
+        if self._terms.start == "latest":
+            for partition in range(self._terms.partitions):
+                self.produce(partition, 6)
+            self._era.first = self._ends()
+        self._join_first()
+
+    def _join_first(self) -> None:
+        """A worker that is not disturbed before it has noted, with `start: latest`, which partitions there are.
+
+        Until then nobody can tell a partition that is added from one that was never read (R3).
+        """
         self.join()
-        while len(self._era.furthest) < self._terms.partitions:
+        while self._terms.start == "latest" and not self._are_noted():
             self.turn(self.lives[0], 4)
+
+    def _are_noted(self) -> bool:
+        known = self.bus.committed(GROUP, INPUT)
+        return len(known) == self.partitions and all(place.metadata for place in known.values())
 
     # ---- who is there
 
@@ -216,7 +242,9 @@ class World:
             if each == number or (GROUP, (INPUT, each)) not in self.bus.offsets:
                 self.bus.offsets[GROUP, (INPUT, each)] = TopicPartition(INPUT, each, start)
         self._era = _Era(first=first, marks=self._output_ends())
-        self.join()
+        for each in range(self.partitions):
+            self.produce(each, 1)
+        self._join_first()
 
     def _stop_all(self) -> None:
         for life in list(self.working):
@@ -282,19 +310,29 @@ class World:
             self._live(life, life.worker.turn)
             self.bus.now_s += TURN_S
 
-    def strike(self, life: Life, call: str, fate: Fate, *, turns: int = 8) -> bool:
-        """Let a worker that has something to do work until it makes that call, which comes to that; whether it did."""
-        if call in AT_ASSIGNMENT:
+    def work(self, events: int, turns: int) -> None:
+        """So many more events for each partition, and turns for everyone."""
+        for partition in range(self.partitions if events else 0):
+            self.produce(partition, events)
+        for _ in range(turns):
+            for life in self.working:
+                self.turn(life, 1)
+
+    def strike(self, life: Life, blows: Mapping[str, Fate], *, turns: int = 8) -> list[str]:
+        """Let a worker that has something to do work until its calls come to that; the calls that did."""
+        if AT_ASSIGNMENT.intersection(blows):
             self.rebalance()
         else:
-            for partition in range(self.partitions):
-                self.produce(partition, 3)
-        life.process.await_fate(call, fate)
+            self.work(3, 0)
+        for call, fate in blows.items():
+            life.process.await_fate(call, fate)
         for _ in range(turns):
-            if life not in self.working or not life.process.awaits_fate:
+            if life not in self.working or not any(map(life.process.awaits_fate, blows)):
                 break
             self.turn(life, 1)
-        return life.process.forget_fate()
+        met = [call for call in blows if not life.process.awaits_fate(call)]
+        life.process.forget_fates()
+        return met
 
     def kill(self, life: Life) -> None:
         """SIGKILL."""
@@ -363,11 +401,11 @@ class World:
         """Committed offsets never go back, and say what a successor needs."""
         for partition, place in self.bus.committed(GROUP, INPUT).items():
             if place.offset < self._era.furthest.get(partition, self._era.first.get(partition, 0)):
-                raise AssertionError(f"the committed offset of {INPUT}-{partition} went back to {place.offset}")
+                raise Broken("an offset went back", f"{INPUT}-{partition} to {place.offset}")
             if self._era.furthest.get(partition) != place.offset and place.metadata:
                 checkpoint = Checkpoint.decode(place.metadata)
                 if checkpoint is None or checkpoint.lo > place.offset:
-                    raise AssertionError(f"the offset {place.offset} was committed with {place.metadata!r}")
+                    raise Broken("a bad checkpoint", f"{INPUT}-{partition} at {place.offset}: {place.metadata!r}")
             self._era.furthest[partition] = place.offset
 
     def settle(self) -> None:
@@ -381,11 +419,11 @@ class World:
                 self.join()
             for life in self.working:
                 self.turn(life, 1)
-            self.bus.now_s += 0.2
+            self.bus.now_s += SETTLING_TURN_S
             if self._is_settled():
                 break
         else:
-            raise AssertionError(f"after all faults {self._era.furthest} is committed of {self._ends()}")
+            raise Broken("no progress", f"after all faults {self._era.furthest} is committed of {self._ends()}")
         self.wait(LATER_S)  # a killed worker's open transaction would hide what came after it
 
     def _calm(self) -> None:
@@ -403,7 +441,7 @@ class World:
         for topic, logs in self.bus.topics.items():
             for number, log in enumerate(logs):
                 if log.stable_end != log.end:
-                    raise AssertionError(f"a transaction is open on {topic}-{number}")
+                    raise Broken("an open transaction", f"{topic}-{number}")
         self._judge()
 
     def _judge(self) -> None:
@@ -418,6 +456,7 @@ class World:
                 first={(INPUT, partition): offset for partition, offset in era.first.items()},
                 log_starts=self._log_starts,
                 gone=frozenset(self._gone),
+                verdicts=self._model.verdicts,
             ),
             inputs=[entry.record for log in logs for entry in log.entries if entry.is_visible and entry.record],
             scores=self._out_since(SCORES),
