@@ -249,6 +249,7 @@ class MemoryConsumer:
         """Go on from there."""
         place = (partition.topic, partition.partition)
         if place not in self._positions:
+            self._bus.now_s += 0.02  # whoever asks again sleeps by a clock of his own
             refuse(KafkaError._STATE)
         self._positions[place] = partition.offset
         self._ends_told.pop(place, None)

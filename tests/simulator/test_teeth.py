@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 import worker.assignment
-from tests.oracle import FaultsFound
 from tests.simulator.machine import Simulation
 from worker.errors import ProducerLostError
 from worker.pipeline import Pipeline
