@@ -64,9 +64,13 @@ class Simulation(RuleBasedStateMachine):
     def _pick(lives: list[Life], which: int) -> Life:
         return lives[which % len(lives)]
 
+    def make_world(self, terms: Terms) -> World:
+        """Where the schedule runs."""
+        return World(terms)
+
     @initialize(terms=terms, workers=st.integers(1, MOST_WORKERS))
     def begin(self, terms: Terms, workers: int) -> None:
-        self.world = World(terms)
+        self.world = self.make_world(terms)
         for _ in range(workers - 1):
             self.world.join()
         for partition in range(terms.partitions):

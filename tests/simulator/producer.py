@@ -64,10 +64,10 @@ class MemoryProducer:
 
     def init_transactions(self, timeout: float = -1) -> None:
         """Fence whoever had this transactional.id before, and abort what it left open."""
-        name = str(self._name)
-        self._epoch = self._ask(
-            "init_transactions", lambda: self._bus.transactions.init(name, self._timeout_s), timeout
-        )
+        self._epoch = self._ask("init_transactions", self._register, timeout)
+
+    def _register(self) -> int:
+        return self._bus.transactions.init(str(self._name), self._timeout_s)
 
     def begin_transaction(self) -> None:
         """Everything produced from here on stands or falls together."""

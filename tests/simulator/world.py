@@ -128,11 +128,11 @@ class _Era:
 class World:
     """One schedule's world."""
 
-    def __init__(self, terms: Terms) -> None:
+    def __init__(self, terms: Terms, bus: MemoryBus | None = None) -> None:
         self._terms = terms
         self._model = the_model()
         self._settings = _settings(terms)
-        self.bus = MemoryBus()
+        self.bus = bus or MemoryBus()
         self.bus.transactions.slow_markers = terms.late_markers
         for topic in (INPUT, SCORES, DEAD_LETTERS):
             self.bus.create(topic, partitions=terms.partitions)
