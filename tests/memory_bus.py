@@ -7,7 +7,7 @@ moves the bus's clock. Members take their turns in `consume`; what befalls a pro
 import uuid
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Literal
@@ -98,13 +98,19 @@ class MemoryBus:
         """One record at the end of its partition; -1 lets the key decide."""
         if record.topic not in self.topics:
             refuse(KafkaError.UNKNOWN_TOPIC_OR_PART)
-        partitions = self.topics[record.topic]
-        number = record.partition if record.partition >= 0 else zlib.crc32(record.key or b"") % len(partitions)
-        placed = record._replace(partition=number, offset=partitions[number].end)
-        partitions[number].append(placed, transaction)
+        number = self.partition_of(record)
+        log = self.topics[record.topic][number]
+        placed = record._replace(partition=number, offset=log.end)
+        log.append(placed, transaction)
         if transaction is not None:
             transaction.partitions.add((record.topic, number))
         return placed
+
+    def partition_of(self, record: LogRecord) -> int:
+        """Where a record goes: where it says, or where its key says."""
+        if record.partition >= 0:
+            return record.partition
+        return zlib.crc32(record.key or b"") % self._partition_count(record.topic)
 
     def read(self, *topics: str) -> list[LogRecord]:
         """Every committed record, ordered by topic, partition and offset."""
@@ -125,6 +131,10 @@ class MemoryBus:
         return {
             number: place for (owner, (own, number)), place in self.offsets.items() if (owner, own) == (group, topic)
         }
+
+    def commit(self, group: str, places: Sequence[TopicPartition]) -> None:
+        """Set the offsets of a group that has no members, as an operator's reset does."""
+        self.offsets |= {(group, (place.topic, place.partition)): place for place in places}
 
     # ---- what may go wrong
 

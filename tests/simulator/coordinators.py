@@ -60,6 +60,11 @@ class TransactionCoordinator:
             identity.transaction = Transaction(now_s)
         return identity.transaction
 
+    def is_ongoing(self, name: str, epoch: int) -> bool:
+        """Whether there is a transaction to end; whoever is fenced is to be told so."""
+        identity = self._identities[name]
+        return identity.epoch != epoch or identity.transaction is not None
+
     def end(self, name: str, epoch: int, *, commit: bool) -> None:
         """Decide how the transaction ends. Asked again, the answer is the same."""
         identity = self._current(name, epoch)

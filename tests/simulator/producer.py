@@ -149,10 +149,11 @@ class MemoryProducer:
         return 0
 
     def flush(self, timeout: float = -1) -> int:
-        """All of it goes out, in time or not at all; what cannot be delivered is reported."""
+        """All of it goes out, in time or not at all. What cannot be delivered is reported; a fatal error is raised."""
         if self._must_wait:
             self._bus.reach("transactions", timeout)
         self._deliver()
+        self._check(for_abort=True)
         return 0
 
     @property

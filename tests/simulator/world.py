@@ -238,9 +238,9 @@ class World:
         log = self.bus.topics[INPUT][number]
         offset = log.start + round(share * (log.end - log.start))
         first = {each: self._committed(each) for each in range(self.partitions)} | {number: offset}
-        for each, start in first.items():
-            if each == number or (GROUP, (INPUT, each)) not in self.bus.offsets:
-                self.bus.offsets[GROUP, (INPUT, each)] = TopicPartition(INPUT, each, start)
+        known = self.bus.committed(GROUP, INPUT)
+        chosen = [each for each in first if each == number or each not in known]
+        self.bus.commit(GROUP, [TopicPartition(INPUT, each, first[each]) for each in chosen])
         self._era = _Era(first=first, marks=self._output_ends())
         for each in range(self.partitions):
             self.produce(each, 1)
