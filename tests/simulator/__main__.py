@@ -14,7 +14,9 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 
 from hypothesis import seed
 from hypothesis.stateful import run_state_machine_as_test
@@ -41,10 +43,27 @@ class Outcome:
 
 def run_portion(number: int, schedules: int) -> Outcome:
     """The schedules of one seed, in this process."""
-    logging.disable(logging.WARNING)  # what the workers say of faults is not news here
+    with _undisturbed():
+        return _run_portion(number, schedules)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """What workers say of faults is not news here; and worlds come and go too fast to look for cycles in each."""
     the_model()
+    thresholds = gc.get_threshold()
+    logging.disable(logging.WARNING)
     gc.freeze()
-    gc.set_threshold(50_000, 10, 10)  # worlds are made and dropped by the hundred: look for cycles less often
+    gc.set_threshold(50_000, 10, 10)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
+        logging.disable(logging.NOTSET)
+
+
+def _run_portion(number: int, schedules: int) -> Outcome:
     portion = type("Portion", (Simulation,), {"executed": Counter(), "schedules": 0})
     failure = ""
     try:
@@ -58,8 +77,11 @@ def run_portion(number: int, schedules: int) -> Outcome:
 def run(first_seed: int, schedules: int, processes: int) -> Iterator[Outcome]:
     """Every portion, as it is done."""
     portions = [min(PORTION, schedules - done) for done in range(0, schedules, PORTION)]
+    if processes == 1:
+        yield from map(run_portion, count(first_seed), portions)
+        return
     with ProcessPoolExecutor(processes) as pool:
-        begun = [pool.submit(run_portion, first_seed + at, count) for at, count in enumerate(portions)]
+        begun = [pool.submit(run_portion, first_seed + at, size) for at, size in enumerate(portions)]
         for portion in as_completed(begun):
             yield portion.result()
 
