@@ -6,7 +6,7 @@ DEV    := .venv
 LOCKS  := worker-cpu worker-gpu demo dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-kafka test check bench broker lock clean
+.PHONY: help demo demo-kafka test check bench simulate broker lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -30,6 +30,9 @@ check: $(DEV)/.ready ## Lint, format, types and import contracts
 bench: $(DEV)/.ready ## Events a second beside the floor and the hand-written loop, in one run
 	@$(DEV)/bin/python -m tests.broker install
 	$(DEV)/bin/python -m tests.benchmarks.throughput $(ARGS)
+
+simulate: $(DEV)/.ready ## Many schedules of faults in a simulated cluster, over all cores (SCHEDULES=5000 SEED=1)
+	@$(DEV)/bin/python -m tests.simulator --schedules $(or $(SCHEDULES),5000) --seed $(or $(SEED),1)
 
 broker: $(DEV)/.ready ## A real Kafka broker in the foreground, for trying things out (stop it with Ctrl-C)
 	@$(DEV)/bin/python -m tests.broker run

@@ -96,22 +96,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began_s = time.monotonic()
     executed: Counter[str] = Counter()
     done = 0
-    failures: list[str] = []
+    failures = 0
     people = Console(stderr=True)
     with Progress("schedules", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=people) as progress:
         task = progress.add_task("schedules", total=told.schedules)
         for outcome in run(told.seed, told.schedules, told.processes):
             executed += outcome.executed
             done += outcome.schedules
-            failures += [outcome.failure] if outcome.failure else []
             progress.update(task, completed=done)
-    for failure in failures:
-        print(failure, file=sys.stderr)  # noqa: T201  the command's output
+            if outcome.failure:
+                failures += 1
+                print(outcome.failure, file=sys.stderr)  # noqa: T201  the command's output
     result = {
         "seed": told.seed,
         "schedules": done,
         "seconds": round(time.monotonic() - began_s),
-        "failures": len(failures),
+        "failures": failures,
         "steps": executed.total(),
         "rules": dict(sorted(executed.items())),
     }

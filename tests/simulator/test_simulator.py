@@ -84,6 +84,7 @@ def test_a_minimal_trace_has_no_step_to_spare() -> None:
         begin,
         "state.produce(partition=0, events=2, how='plainly')",
         "state.poll(worker=0, turns=5)",
+        "state.poll(worker=0, turns=5)",
         "state.wait(seconds=1.0)",
         "state.kill(worker=0)",
         "state.produce(partition=0, events=6, how='plainly')",
