@@ -159,8 +159,11 @@ class World:
         Until then nobody can tell a partition that is added from one that was never read (R3).
         """
         self.join()
-        while self._terms.start == "latest" and not self._are_noted():
-            self.turn(self.lives[0], 4)
+        for _ in range(MOST_TURNS_TO_SETTLE):
+            if self._terms.start == "earliest" or self._are_noted():
+                return
+            self.turn(self.lives[0], 1)
+        raise Broken("no progress", "a worker that nothing disturbs does not commit its start")
 
     def _are_noted(self) -> bool:
         known = self.bus.committed(GROUP, INPUT)
