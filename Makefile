@@ -6,7 +6,7 @@ DEV    := .venv
 LOCKS  := worker-cpu worker-gpu demo dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-kafka test chaos mutants fuzz check bench broker lock clean
+.PHONY: help demo demo-kafka test chaos mutants fuzz simulate check bench broker lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -44,6 +44,9 @@ bench: $(DEV)/.ready ## Events a second beside the floor and the hand-written lo
 
 fuzz: $(DEV)/.ready ## Bad records and bad artifacts by chance (INPUTS=, MUTATIONS=, SEED=): exit 1 with the smallest that breaks a promise
 	@$(DEV)/bin/python -m tests.fuzz $(if $(INPUTS),--inputs $(INPUTS)) $(if $(MUTATIONS),--mutations $(MUTATIONS)) $(if $(SEED),--seed $(SEED))
+
+simulate: $(DEV)/.ready ## Many schedules of faults in a simulated cluster, over all cores (SCHEDULES=5000 SEED=1)
+	@$(DEV)/bin/python -m tests.simulator --schedules $(or $(SCHEDULES),5000) --seed $(or $(SEED),1)
 
 broker: $(DEV)/.ready ## A real Kafka broker in the foreground, for trying things out (stop it with Ctrl-C)
 	@$(DEV)/bin/python -m tests.broker run

@@ -5,13 +5,14 @@ It knows no test: clients, clock and pause are handed in, and everything else is
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from confluent_kafka import Consumer, Producer
 
 from schemas.settings import Settings
 from tests.memory_bus import MemoryBus
+from tests.simulator.process import Process
 from worker.assignment import Outlook, Planner, ReadRules
 from worker.bounded import beside
 from worker.decoder import JsonDecoder
@@ -39,28 +40,46 @@ class Place:
     pause: Callable[[float], None]
     outlook: Outlook
     run: Callable[[Callable[[], None]], Future[None]] = beside
+    incremental: bool = True
+    metrics: Metrics = field(default_factory=Metrics)
 
 
-def in_memory(bus: MemoryBus, group: str, *, late_commits: bool = False) -> Place:
+def in_memory(
+    bus: MemoryBus,
+    group: str,
+    *,
+    process: Process | None = None,
+    late_commits: bool = False,
+    eager: bool = False,
+    linger_ms: int = 5,
+    metrics: Metrics | None = None,
+) -> Place:
     """On the bus in memory, where a pause moves the bus's clock.
 
     A commit is done as soon as it is begun, or not before it is waited for: whatever is between lies between the two.
+    An eager consumer gives away all its partitions in each rebalance.
     """
+    life = process or Process(bus)
+    assignor = "range" if eager else "cooperative-sticky"
+    membership = {"group.id": group, "enable.partition.eof": True, "partition.assignment.strategy": assignor}
 
     def pause(seconds: float) -> None:
         bus.now_s += seconds
 
     def make_producer(transactional_id: str | None) -> Producer:
         named = {"transactional.id": transactional_id} if transactional_id else {}
-        return bus.producer({"transaction.timeout.ms": TRANSACTION_TIMEOUT_S * 1000, **named})
+        times = {"transaction.timeout.ms": TRANSACTION_TIMEOUT_S * 1000, "linger.ms": linger_ms}
+        return bus.producer({**times, **named}, life)
 
     return Place(
-        make_consumer=lambda: bus.consumer({"group.id": group, "enable.partition.eof": True}),
+        make_consumer=lambda: bus.consumer(membership, life),
         make_producer=make_producer,
         clock=bus.clock,
         pause=pause,
         outlook=bus,
         run=_Late if late_commits else _at_once,
+        incremental=not eager,
+        metrics=metrics or Metrics(),
     )
 
 
@@ -90,8 +109,19 @@ class _Late(Future[Any]):
 class _LateInference:
     """In place of the thread: batches stay in flight for as long as they may, the same in every run."""
 
+    def __init__(self) -> None:
+        self._begun: list[_Late] = []
+
     def submit(self, call: Callable[..., Any], *arguments: object) -> Future[Any]:
-        return _Late(lambda: call(*arguments))
+        self._begun.append(_Late(lambda: call(*arguments)))
+        return self._begun[-1]
+
+    def finish(self) -> None:
+        """All that has begun."""
+        while self._begun:
+            begun = self._begun.pop()
+            if not begun.cancelled():
+                begun.result()
 
     def shutdown(self, **_: object) -> None:
         pass
@@ -112,7 +142,7 @@ class BusWorker:
         late: bool = True,
     ) -> None:
         self.stopping = False
-        self.metrics = Metrics()
+        self.metrics = place.metrics
         self.health = Health(place.clock)
         self.windows = _windows(settings, artifact, detector)
         self.consumer: Any = None
@@ -140,8 +170,9 @@ class BusWorker:
             clock=place.clock,
             pause=place.pause,
         )
+        self._late_inference = _LateInference()
         if late:
-            self.pipeline._inference = _LateInference()
+            self.pipeline._inference = self._late_inference
 
     def _source(self, place: Place, settings: Settings, artifact: Artifact) -> Source:
         def make_consumer(_: Callable[[str], None]) -> Consumer:
@@ -167,7 +198,7 @@ class BusWorker:
                 clock=place.clock,
                 pause=place.pause,
             ),
-            incremental=True,
+            incremental=place.incremental,
             clock=place.clock,
         )
 
@@ -183,6 +214,14 @@ class BusWorker:
         """What SIGTERM leads to."""
         self.stopping = True
         self.pipeline._end()
+
+    def finish_inference(self) -> None:
+        """Let all that is in flight be computed, so that the next turn publishes it."""
+        self._late_inference.finish()
+
+    def fail(self) -> None:
+        """What an error that ends the worker leads to."""
+        self.pipeline._abandon()
 
     @property
     def ready(self) -> bool:

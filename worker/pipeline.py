@@ -462,12 +462,12 @@ class Pipeline:
         raise TransactionAbortedError("the group went on without this worker")
 
     def partition_assigned(self, place: int, plan: Plan, *, warm: bool) -> None:
-        """Windows that do not fit are dropped before the partition is read again."""
+        """Windows that do not fit are dropped before the partition is read again; warm ones miss what they missed."""
         self._copartitioned = self._source.copartitioned(self._output_partitions)
         self._watches.end([place])
         if not warm:
             self._rooms.windows.forget(place)
-        self._rooms.windows.mark_missing(place, before=plan.missing_before)
+            self._rooms.windows.mark_missing(place, before=plan.missing_before)
 
     def partition_cold(self, place: int) -> None:
         """Its windows are not worth holding any longer."""

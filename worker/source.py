@@ -8,7 +8,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Protocol, cast
 
@@ -64,8 +64,8 @@ class _Owned:
     missing_before: int | None
     first_commit_due: bool
     topic_id: str
-    np: int | None = None
-    """What the group recorded as the topic's partition count; None = what it is now."""
+    np: int
+    """How many partitions the topic had when the group began: never raised, or one added since would seem as old."""
     end_seen: int = -1
     """Where the client last saw the end of the log: everything visible below it was handed out."""
     attempts: int = 0
@@ -85,6 +85,7 @@ class _Warm:
     """A revoked partition whose windows are still held: they end right before `next_offset` (R8)."""
 
     next_offset: int
+    missing_before: int | None
     topic_id: str
     until_s: float
 
@@ -375,7 +376,7 @@ class Source:
         return Checkpoint(
             lo=max(reach, min(lo, offset)),
             spec=self._planner.spec,
-            np=owned.np or self._planner.partition_count(self._partitions[owned.place].topic),
+            np=owned.np,
             tr=before if before is not None and before > reach else None,
             att=str(owned.attempts) if owned.attempts and (owned.watched or offset == owned.committed) else None,
             skip=skipping(skipped for skipped in owned.skip if skipped >= reach),
@@ -522,19 +523,25 @@ class Source:
             missing_before=None,
             first_commit_due=False,
             topic_id="",
+            np=0,
         )
         self._taken_up.add(place)
         return KafkaTopicPartition(*partition, OFFSET_END)
 
     def _take_up(self, partition: TopicPartition, plan: Plan) -> KafkaTopicPartition:
         place = self._register(partition)
-        warm = self._fits(place, plan)
-        self._adopt(place, plan, warm=warm)
+        warm = self._warm.pop(place, None)
+        if warm is not None and self._fits(place, warm, plan):
+            # What was deleted meanwhile is still in its windows.
+            self._adopt(place, replace(plan, missing_before=warm.missing_before), warm=True)
+        else:
+            self._adopt(place, plan, warm=False)
         self._taken_up.add(place)
         return KafkaTopicPartition(*partition, self._owned[place].next_offset)
 
     def _adopt(self, place: int, plan: Plan, *, warm: bool) -> None:
         position = plan.committed if warm else plan.position
+        topic = self._partitions[place].topic
         self._owned[place] = _Owned(
             place=place,
             committed=plan.committed,
@@ -542,8 +549,8 @@ class Source:
             refilling=position < plan.committed,
             missing_before=plan.missing_before,
             first_commit_due=plan.first_start or plan.gap > 0,
-            topic_id=self._planner.topic_id(self._partitions[place].topic),
-            np=plan.np,
+            topic_id=self._planner.topic_id(topic),
+            np=plan.np or self._planner.partition_count(topic),
             attempts=plan.attempts,
             skip=frozenset(plan.skip),
         )
@@ -555,13 +562,10 @@ class Source:
             "windows still warm" if warm else f"{plan.committed - position} offsets to refill",
         )
 
-    def _fits(self, place: int, plan: Plan) -> bool:
-        warm = self._warm.pop(place, None)
+    def _fits(self, place: int, warm: _Warm, plan: Plan) -> bool:
         topic_id = self._planner.topic_id(self._partitions[place].topic)
-        same_log = warm is not None and warm.topic_id == topic_id != ""
-        return (
-            same_log and warm is not None and warm.next_offset == plan.committed and not (plan.gap or plan.first_start)
-        )
+        same_log = warm.topic_id == topic_id != ""
+        return same_log and warm.next_offset == plan.committed and not (plan.gap or plan.first_start)
 
     def _give_away(self, partitions: list[KafkaTopicPartition], tell: Callable[[Sequence[int]], None]) -> None:
         known = (self._places.get(TopicPartition(p.topic, p.partition)) for p in partitions)
@@ -582,7 +586,9 @@ class Source:
         if owned.refilling:
             self._listen.partition_cold(owned.place)
         else:
-            self._warm[owned.place] = _Warm(owned.committed, owned.topic_id, self._clock() + self._warm_s)
+            self._warm[owned.place] = _Warm(
+                owned.committed, owned.missing_before, owned.topic_id, self._clock() + self._warm_s
+            )
 
     def _forget_cold(self) -> None:
         if self._warm:

@@ -231,6 +231,23 @@ def test_a_former_member_can_commit_nothing(bus: Bus) -> None:
     assert committed(reader(bus, topic), topic)[0] == -1001
 
 
+def test_a_member_as_it_was_before_a_rebalance_can_commit_nothing(bus: Bus) -> None:
+    topic, out = bus.create("in", partitions=2), bus.create("out")
+    first = Member(bus, topic)
+    settle(bus, [first], lambda: first.owned == {0, 1})
+    stale = first.consumer.consumer_group_metadata()
+    second = Member(bus, topic)
+    settle(bus, [first, second], lambda: len(first.owned) == len(second.owned) == 1)
+    producer = transactional(bus)
+    producer.begin_transaction()
+    send(producer, records(out, 1)[0])
+    with pytest.raises(KafkaException) as refused:
+        producer.send_offsets_to_transaction([TopicPartition(topic, 0, 3)], stale, PATIENCE_S)
+    assert refused.value.args[0].code() == KafkaError.ILLEGAL_GENERATION
+    assert refused.value.args[0].txn_requires_abort()
+    producer.abort_transaction()
+
+
 def test_reading_below_the_logs_start_is_told(bus: Bus) -> None:
     topic = bus.create("in")
     bus.write(records(topic, 5))

@@ -8,7 +8,8 @@ from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from schemas.checkpoint import Checkpoint
 from tests.log_record import LogRecord
-from tests.memory_bus import MemoryBus, MemoryConsumer, kafka_error
+from tests.memory_bus import MemoryBus, MemoryConsumer
+from tests.simulator.refusal import kafka_error
 from worker.assignment import Planner, ReadRules
 from worker.batch import TopicPartition
 from worker.errors import BrokerError, GapError, ProducerLostError
@@ -169,6 +170,7 @@ def test_a_committed_offset_behind_an_open_transaction_is_where_reading_goes_on(
     producer.begin_transaction()
     for _ in range(5):
         producer.produce("events", b"{}", b"k", 0)
+    producer.flush()
     cluster.commit(15, np=1)
     assert cluster.consumer.get_watermark_offsets(KafkaTopicPartition("events", 0))[1] == 10
     assert cluster.plan().committed == 15

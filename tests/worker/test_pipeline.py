@@ -13,8 +13,9 @@ from tests.artifacts import make_artifact
 from tests.bus_worker import BusWorker, detector_of, in_memory
 from tests.least_settings import least_settings
 from tests.log_record import LogRecord
-from tests.memory_bus import MemoryBus, kafka_error
+from tests.memory_bus import MemoryBus
 from tests.oracle import Case, Rebuilt, Report, verify
+from tests.simulator.refusal import kafka_error
 from worker.detector import Detector
 from worker.errors import BrokerError, FencedError, GapError
 from worker.model_store import Artifact, load_artifact
@@ -83,7 +84,7 @@ class Site:
         """The process is gone; by and by the brokers notice."""
         worker.consumer.drop_member()
         self.bus.now_s += 10.5
-        self.bus.expire_transactions()
+        self.bus.expire()
 
     def transact(self, *, commit: bool, records: int = 1) -> None:
         """An input transaction: a marker follows its records, and without a commit they are invisible."""
@@ -349,7 +350,7 @@ def test_a_transaction_that_outlived_its_timeout_is_scored_again(site: Site) -> 
     site.write(12)
     site.turns(2, worker)
     site.bus.now_s += 11
-    site.bus.expire_transactions()
+    site.bus.expire()
     site.work(worker)
     assert site.right().scored == 12
 

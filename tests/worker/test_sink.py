@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
-from tests.memory_bus import kafka_error
+from tests.simulator.refusal import kafka_error
 from worker.batch import Outgoing, OutgoingRecord
 from worker.errors import BrokerError, FencedError, ProducerLostError, TransactionAbortedError
 from worker.sink import IdempotentSink, TransactionalSink

@@ -8,7 +8,7 @@ from confluent_kafka import OFFSET_END, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaTopicPartition
 
 from schemas.checkpoint import Checkpoint
-from tests.memory_bus import kafka_error
+from tests.simulator.refusal import kafka_error
 from worker.assignment import Planner
 from worker.batch import TopicPartition
 from worker.errors import BrokerError, GapError, ProducerLostError, TransactionAbortedError
@@ -597,6 +597,23 @@ def test_the_recorded_partition_count_is_handed_on_when_the_topic_has_grown(benc
     bench.assign(0, 3)
     counts = [Checkpoint.decode(place.metadata).np for place in bench.committable({0: 6, 1: 1})]
     assert counts == [2, 4]
+
+
+def test_the_partition_count_of_the_very_first_start_stays_when_the_topic_grows(bench: Bench) -> None:
+    bench.plan(0, 5, first_start=True)
+    bench.assign(0)
+    bench.planner.counts["events"] = 6
+    bench.assign(5)
+    assert [Checkpoint.decode(place.metadata).np for place in bench.committable({0: 6})] == [4]
+
+
+def test_warm_windows_miss_no_more_than_before(bench: Bench) -> None:
+    bench.assign(0)
+    bench.poll(bench.consumer.revoke_later(0))
+    bench.plan(0, 0, missing_before=3)
+    bench.assign(0)
+    assert bench.listener.told[-1] == ("assigned", 0, "warm")
+    assert [Checkpoint.decode(place.metadata).tr for place in bench.committable({0: 6})] == [None]
 
 
 def test_offsets_of_partitions_that_went_are_left_out(bench: Bench) -> None:

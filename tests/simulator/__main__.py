@@ -1,0 +1,123 @@
+"""`make simulate`: many schedules over all cores, progress as they go, one JSON line at the end.
+
+Seeds count up, one for each portion of schedules: `SEED=7 SCHEDULES=500` runs the portion of seed 7 again.
+The exit code is 1, and the minimal trace is printed, if a schedule fails.
+"""
+
+import argparse
+import gc
+import json
+import logging
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+
+from hypothesis import seed
+from hypothesis.stateful import run_state_machine_as_test
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+from tests.simulator.machine import Simulation, schedules_of
+from tests.simulator.trace import minimal, trace_of
+from tests.simulator.world import the_model
+
+PORTION = 500
+"""Schedules of one seed."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one portion; `failure` is what went wrong, and the steps that lead to it."""
+
+    seed: int
+    schedules: int
+    executed: Counter[str]
+    failure: str = ""
+
+
+def run_portion(number: int, schedules: int) -> Outcome:
+    """The schedules of one seed, in this process."""
+    with _undisturbed():
+        return _run_portion(number, schedules)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """What workers say of faults is not news here; and worlds come and go too fast to look for cycles in each."""
+    the_model()
+    thresholds = gc.get_threshold()
+    logging.disable(logging.WARNING)
+    gc.freeze()
+    gc.set_threshold(50_000, 10, 10)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
+        logging.disable(logging.NOTSET)
+
+
+def _run_portion(number: int, schedules: int) -> Outcome:
+    portion = type("Portion", (Simulation,), {"executed": Counter(), "schedules": 0})
+    failure = ""
+    try:
+        run_state_machine_as_test(seed(number)(portion), settings=schedules_of(schedules))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the steps to it are wanted
+        steps = "\n".join(minimal(trace_of(error), error, Simulation))
+        failure = f"seed {number}: {type(error).__name__}: {error}\n{steps}"
+    return Outcome(number, portion.schedules, portion.executed, failure)
+
+
+def run(first_seed: int, schedules: int, processes: int) -> Iterator[Outcome]:
+    """Every portion, as it is done."""
+    portions = [min(PORTION, schedules - done) for done in range(0, schedules, PORTION)]
+    if processes == 1:
+        yield from map(run_portion, count(first_seed), portions)
+        return
+    with ProcessPoolExecutor(processes) as pool:
+        begun = [pool.submit(run_portion, first_seed + at, size) for at, size in enumerate(portions)]
+        for portion in as_completed(begun):
+            yield portion.result()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulator", description=__doc__.splitlines()[0])
+    parser.add_argument("--schedules", type=int, default=5_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    told = parser.parse_args(arguments)
+    began_s = time.monotonic()
+    executed: Counter[str] = Counter()
+    done = 0
+    failures = 0
+    people = Console(stderr=True)
+    with Progress("schedules", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=people) as progress:
+        task = progress.add_task("schedules", total=told.schedules)
+        for outcome in run(told.seed, told.schedules, told.processes):
+            executed += outcome.executed
+            done += outcome.schedules
+            progress.update(task, completed=done)
+            if outcome.failure:
+                failures += 1
+                print(outcome.failure, file=sys.stderr)  # noqa: T201  the command's output
+    result = {
+        "seed": told.seed,
+        "schedules": done,
+        "seconds": round(time.monotonic() - began_s),
+        "failures": failures,
+        "steps": executed.total(),
+        "rules": dict(sorted(executed.items())),
+    }
+    print(json.dumps(result))  # noqa: T201  likewise
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""What the simulator found: the shortest trace of each defect, as it was printed."""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from tests.simulator.machine import Simulation
+from tests.simulator.world import Terms
+
+
+@pytest.fixture
+def state() -> Iterator[Simulation]:
+    """A schedule that is judged at its end."""
+    logging.disable(logging.WARNING)
+    made = Simulation()
+    yield made
+    logging.disable(logging.NOTSET)
+
+
+def test_a_partition_that_was_added_is_read_from_its_beginning_though_its_first_reader_hung(state: Simulation) -> None:
+    """Its sibling's owner had raised the recorded partition count, so that it seemed to be there from the start."""
+    state.begin(terms=Terms(start="latest", partitions=1), workers=2)
+    state.add_partition()
+    state.add_partition()
+    state.join(again=False)
+    state.finish_inference(worker=0)
+    state.read(fate="stopped before", worker=0)
+    state.add_partition()
+    state.teardown()
+
+
+def test_windows_that_stayed_warm_are_not_truncated_by_a_deletion_meanwhile(state: Simulation) -> None:
+    state.begin(terms=Terms(start="latest", partitions=1), workers=1)
+    state.expel(worker=0)
+    state.delete_records(partition=0, share=0.5, unread=False)
+    state.teardown()
