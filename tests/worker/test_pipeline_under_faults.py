@@ -264,3 +264,22 @@ def test_workers_killed_again_and_again_while_they_read_ahead_leave_no_window_sh
         world.kill(0)
     world.settle()
     world.judge()
+
+
+def test_warm_windows_are_not_trusted_where_another_worker_went_on(model: tuple[Artifact, bytes]) -> None:
+    """A partition that comes back within minutes, after somebody else has committed in it."""
+    told = least_settings(batch={"max_events": 5}, events={"max_bytes": MAX_BYTES}, lookback_offsets=2000)
+    world = World(*model, told, late_commits=False)
+    for _ in range(4):
+        world.write(60)
+        world.turn(0, 20)
+        world.join()
+        for _ in range(20):
+            world.turn(0, 1)
+            world.turn(1, 1)
+        world.write(30)
+        world.turn(1, 20)
+        world.kill(1)
+        world.turn(0, 20)
+    world.settle()
+    world.judge()
