@@ -20,13 +20,10 @@ from pathlib import Path
 from tests.chaos.plan import TO_WORKERS
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-SIMULATED = (
-    *("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "tests.chaos.unshrunk", "--show-capture", "no"),
-    "tests/worker/test_pipeline_under_faults.py",
-)
+SIMULATED = ("-m", "tests.simulator", "--schedules", "2000", "--processes", "1")
 CHAOS = ("-m", "tests.chaos.run", "--seed", "7", "--minutes", "2", "--brisk", "--faults", ",".join(TO_WORKERS))
 TIMEOUT_S = 600
-PEACEFUL = {"write", "transact", "turn", "join", "wait", "work_under"}
+PEACEFUL = {"begin", "produce", "poll", "finish", "wait", "teardown"}
 
 
 @dataclass(frozen=True)
@@ -250,7 +247,10 @@ def catch(mutant: Mutant) -> str | None:
         )
     if done.returncode == 0:
         return None
-    told = _told_by_chaos(done.stdout) if "tests.chaos.run" in mutant.verifier else _told_by_pytest(done.stdout)
+    if "tests.chaos.run" in mutant.verifier:
+        told = _told_by_chaos(done.stdout)
+    else:
+        told = _told_by_simulator(done.stderr)
     if told is None:
         raise RuntimeError(f"{mutant.name}: the verifier itself failed:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
     return told
@@ -272,13 +272,11 @@ def _told_by_chaos(output: str) -> str | None:
     return f"{', '.join(kinds)} (on a broker; kills: {kills or 'none'}; zombies: {zombies})"
 
 
-def _told_by_pytest(output: str) -> str | None:
-    kinds = re.findall(r"^E +(?:tests\.oracle\.FaultsFound: |\| )?((?:[a-z]+ ?)+: \d+), first", output, re.MULTILINE)
-    others = re.findall(r"^E +(?:\| )?([\w.]*(?:Error|Exception|Timeout)\b.*)", output, re.MULTILINE)
-    steps = re.findall(r"\('(\w+)', \((?:'([^']+)')?", output)
-    happened = dict.fromkeys(fault or step for step, fault in steps if fault or step not in PEACEFUL)
-    told = sorted(set(kinds)) or others[:1]
-    return f"{', '.join(told)} (simulated: {', '.join(happened)})" if told else None
+def _told_by_simulator(output: str) -> str | None:
+    kinds = re.findall(r"^seed \d+: (?:FaultsFound: )?(.+?)(?:, first|$)", output, re.MULTILINE)
+    steps = dict.fromkeys(re.findall(r"^state\.(\w+)\(", output, re.MULTILINE))
+    happened = [step for step in steps if step not in PEACEFUL]
+    return f"{', '.join(dict.fromkeys(kinds))} (simulated: {', '.join(happened)})" if kinds else None
 
 
 def main() -> int:
