@@ -20,7 +20,7 @@ from pathlib import Path
 from tests.chaos.plan import TO_WORKERS
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-SIMULATED = ("-m", "tests.simulator", "--schedules", "2000", "--processes", "1")
+SIMULATED = ("-m", "tests.simulator", "--schedules", "2000", "--processes", "1", "--first")
 CHAOS = ("-m", "tests.chaos.run", "--seed", "7", "--minutes", "2", "--brisk", "--faults", ",".join(TO_WORKERS))
 TIMEOUT_S = 600
 PEACEFUL = {"begin", "produce", "poll", "finish", "wait", "teardown"}
@@ -247,10 +247,7 @@ def catch(mutant: Mutant) -> str | None:
         )
     if done.returncode == 0:
         return None
-    if "tests.chaos.run" in mutant.verifier:
-        told = _told_by_chaos(done.stdout)
-    else:
-        told = _told_by_simulator(done.stderr)
+    told = _told_by_chaos(done.stdout) if "tests.chaos.run" in mutant.verifier else _told_by_simulator(done.stderr)
     if told is None:
         raise RuntimeError(f"{mutant.name}: the verifier itself failed:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
     return told

@@ -92,6 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--schedules", type=int, default=5_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument("--first", action="store_true", help="end with the first portion that fails")
     told = parser.parse_args(arguments)
     began_s = time.monotonic()
     executed: Counter[str] = Counter()
@@ -107,6 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if outcome.failure:
                 failures += 1
                 print(outcome.failure, file=sys.stderr)  # noqa: T201  the command's output
+                if told.first:
+                    break
     result = {
         "seed": told.seed,
         "schedules": done,
