@@ -274,7 +274,7 @@ class Simulation(RuleBasedStateMachine):
             self.world.end()
 
 
-def schedules_of(count: int, *, shrink: bool = True, steps: int = 16) -> settings:
+def schedules_of(count: int, *, shrink: bool = True, steps: int = 12) -> settings:
     """Settings for so many schedules of so many steps each."""
     return settings(
         max_examples=count,

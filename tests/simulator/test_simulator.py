@@ -14,6 +14,7 @@ from tests.simulator.process import Fate
 from tests.simulator.test_teeth import built_with, no_replay_on_assignment
 from tests.simulator.trace import minimal, replayed
 
+pytestmark = pytest.mark.timeout(900)  # 70 s of one core, which may be busy with other things
 SCHEDULES = 5_000
 KINDS = {
     *(
@@ -42,7 +43,6 @@ def outcomes() -> Sequence[Outcome]:
     return list(run(1, SCHEDULES, os.cpu_count() or 1))
 
 
-@pytest.mark.timeout(900)  # 80 s of one core, which may be busy with other things
 def test_whatever_happens_every_record_is_answered_once_and_rightly(outcomes: Sequence[Outcome]) -> None:
     assert [outcome.failure for outcome in outcomes if outcome.failure] == []
     assert sum(outcome.schedules for outcome in outcomes) >= SCHEDULES
