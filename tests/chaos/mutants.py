@@ -278,7 +278,7 @@ def _told_by_pytest(output: str) -> str | None:
     steps = re.findall(r"\('(\w+)', \((?:'([^']+)')?", output)
     happened = dict.fromkeys(fault or step for step, fault in steps if fault or step not in PEACEFUL)
     told = sorted(set(kinds)) or others[:1]
-    return f"{', '.join(told)} (simulated: {', '.join(happened)})" if told else None
+    return f"{', '.join(told)} (simulated: {', '.join(happened) or 'a fixed course'})" if told else None
 
 
 def main() -> int:
