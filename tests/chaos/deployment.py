@@ -157,7 +157,8 @@ class Replica:
         if code == -signal.SIGKILL and ("kill" in actions or self._killed):
             return "aimed kill" if "kill" in actions else "kill"
         asked = self._told_s is not None
-        if (code == 0 and asked) or (code == -signal.SIGTERM and asked and not worker.log):  # before it could listen
+        still_starting = '"pages at ' not in worker.log  # it does not listen to signals yet
+        if asked and (code == 0 or (code == -signal.SIGTERM and still_starting)):
             return "SIGTERM"
         if code == 1 and "raise" in actions and "FailpointError" in worker.last_words:
             return "raised fault"

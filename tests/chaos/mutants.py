@@ -273,7 +273,9 @@ def _told_by_simulator(output: str) -> str | None:
     kinds = re.findall(r"^seed \d+: (?:FaultsFound: )?(.+?)(?:, first|$)", output, re.MULTILINE)
     steps = dict.fromkeys(re.findall(r"^state\.(\w+)\(", output, re.MULTILINE))
     happened = [step for step in steps if step not in PEACEFUL]
-    return f"{', '.join(dict.fromkeys(kinds))} (simulated: {', '.join(happened)})" if kinds else None
+    return (
+        f"{', '.join(dict.fromkeys(kinds))} (simulated: {', '.join(happened) or 'a fixed course'})" if kinds else None
+    )
 
 
 def main() -> int:

@@ -135,18 +135,24 @@ class Traffic:
                 producer.commit_transaction(5)
             else:
                 producer.abort_transaction(5)
+            producer.flush(5)  # for reports that came late
         except KafkaException:
             # A broker is down. Who writes next ends what is open; what became of it, the log will say.
             with contextlib.suppress(KafkaException):
                 producer.abort_transaction(0.1)
-            self.ledger.uncertain |= {record.timestamp for record in begun}
-            self.ledger.doubtful |= {record.place: record for record in written}
+            self._note_uncertain(begun, written)
             return
-        if commit:
+        if commit and len(written) < len(begun):
+            self._note_uncertain(begun, written)
+        elif commit:
             self.ledger.visible |= {record.place: record for record in written}
             self.sent += len(written)
         else:
             self.ledger.aborted |= {record.place for record in written}
+
+    def _note_uncertain(self, begun: list[LogRecord], written: list[LogRecord]) -> None:
+        self.ledger.uncertain |= {record.timestamp for record in begun}
+        self.ledger.doubtful |= {record.place: record for record in written}
 
 
 def _properties(bootstrap: str) -> dict[str, object]:
