@@ -14,7 +14,7 @@ from tests.simulator.process import Fate
 from tests.simulator.test_teeth import built_with, no_replay_on_assignment
 from tests.simulator.trace import minimal, replayed
 
-pytestmark = pytest.mark.timeout(900)  # 70 s of one core, which may be busy with other things
+pytestmark = pytest.mark.timeout(900)  # 80 to 120 s of one core, which may be busy with other things
 SCHEDULES = 5_000
 KINDS = {
     *(
