@@ -96,6 +96,11 @@ class _Publisher:
             raise RuntimeError("nothing can be published before renew")
         return self._producer
 
+    @property
+    def has_producer(self) -> bool:
+        """Whether anything can have been published."""
+        return self._producer is not None
+
     def renew(self) -> None:
         """Another producer; what the former held is thrown away."""
         self._undelivered = None
@@ -364,5 +369,6 @@ class IdempotentSink:
         """What was handed over is on its way: it may come again."""
 
     def close(self, timeout_s: float) -> None:
-        """Deliver what is still waiting."""
-        self._publisher.producer.flush(timeout_s)
+        """Deliver what is still waiting; nothing, where it was told to end before it began."""
+        if self._publisher.has_producer:
+            self._publisher.producer.flush(timeout_s)

@@ -63,7 +63,7 @@ def judge(
         _note(verdict, "seen differently", f"{place} was seen during the run, and is not there afterwards")
     answered = {_answers(record) for record in outputs}
     deleted_since = {place: record for place, record in ledger.doubtful.items() if place in answered}
-    inputs = log | deleted_since | ledger.visible
+    inputs = ledger.visible | deleted_since | log  # where a batch was sent again, the log knows offsets best
     try:
         verdict.report = verify(
             job.case(committed=job.committed(), deleted=deleted),

@@ -461,3 +461,7 @@ def test_ending_delivers_what_is_waiting(at_least_once: IdempotentBench) -> None
     at_least_once.sink.discard()
     at_least_once.sink.close(1.0)
     assert at_least_once.producer.calls[-1] == "flush"
+
+
+def test_an_idempotent_sink_that_never_began_closes() -> None:
+    IdempotentSink(lambda: pytest.fail("no producer is needed"), output_topic="scores").close(1.0)
