@@ -1,10 +1,16 @@
-"""A short chaos run: two kills at every failpoint, zombies, and every kind of fault around the workers."""
+"""A short chaos run: two kills at every failpoint, zombies, and every kind of fault around the workers but one.
+
+The broker itself is not killed here: as its partitions' only replica it may then lose the markers of a transaction by
+itself, now and then (docs/reliability.md), and a test must not fail by chance.
+"""
 
 import pytest
 
-from tests.chaos.plan import BRISK, Plan
+from tests.chaos.plan import BRISK, FAULTS, Plan
 from tests.chaos.run import run
 from worker.failpoints import NAMES
+
+AROUND = tuple(fault for fault in FAULTS if fault != "broker killed")
 
 
 @pytest.mark.timeout(600)
@@ -12,7 +18,7 @@ from worker.failpoints import NAMES
 def test_nothing_is_lost_doubled_wrong_or_reordered_wherever_workers_are_struck(
     seed: int, protocol: str, kills: int
 ) -> None:
-    told = run(Plan(seed=seed, minutes=4, kills=kills, protocol=protocol, pace=BRISK))
+    told = run(Plan(seed=seed, minutes=4, kills=kills, protocol=protocol, pace=BRISK, faults=AROUND))
     assert told["witnesses"] == []
     assert min(told["kills"].values()) >= kills // len(NAMES), told
     assert told["aimed"]["stop"] >= 2, told
