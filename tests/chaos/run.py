@@ -34,6 +34,7 @@ def run(plan: Plan) -> dict[str, object]:
                 nemesis.strike()
             drain_s = nemesis.heal()
             nemesis.end()
+            collector.wait_for({place: job.topics.log_end(place) for place in places})
         verdict = judge(
             job,
             traffic.ledger,
