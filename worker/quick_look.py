@@ -4,6 +4,7 @@ Each record is decoded by itself, never joined with others, through a msgspec ty
 goes column by column. It gives no reasons: whatever it doubts is for the second look.
 """
 
+import contextlib
 import functools
 import itertools
 import operator
@@ -11,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import msgspec
 import numpy as np
@@ -119,6 +120,9 @@ class QuickLook:
 
     def _of_fitting_size(self, values: Sequence[bytes | None]) -> Sequence[bytes]:
         limit = self._form.max_bytes
+        with contextlib.suppress(TypeError):  # of a null
+            if max(map(len, values), default=0) <= limit:  # type: ignore[arg-type]
+                return cast("Sequence[bytes]", values)
         return [value if value is not None and len(value) <= limit else _NOT_JSON for value in values]
 
     def _holds(self, events: Sequence[msgspec.Struct]) -> Bool:

@@ -190,10 +190,14 @@ class Source:
 
     def _sound(self, messages: list[Message], *, rebalanced: bool) -> list[Message]:
         """The records that are ours to read, without the client's own events."""
-        events = [message for message in messages if message.error() is not None]
-        records = [message for message in messages if message.error() is None] if events else messages
-        if events and self._rejoin_if_stopped(events):
-            return []
+        events: list[Message] = []
+        records = messages  # mostly all of them
+        errors = list(map(Message.error, messages))
+        if errors.count(None) < len(errors):
+            events = [message for message in messages if message.error() is not None]
+            records = [message for message in messages if message.error() is None]
+            if self._rejoin_if_stopped(events):
+                return []
         if rebalanced:
             events = self._of_this_life(events)
             records = self._of_this_life(records)
