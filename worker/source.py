@@ -192,8 +192,7 @@ class Source:
         """The records that are ours to read, without the client's own events."""
         events: list[Message] = []
         records = messages  # mostly all of them
-        errors = list(map(Message.error, messages))
-        if errors.count(None) < len(errors):
+        if any(map(Message.error, messages)):
             events = [message for message in messages if message.error() is not None]
             records = [message for message in messages if message.error() is None]
             if self._rejoin_if_stopped(events):
