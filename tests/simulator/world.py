@@ -402,14 +402,17 @@ class World:
     # ---- what must hold
 
     def _watch(self) -> None:
-        """Committed offsets never go back, and say what a successor needs."""
+        """Committed offsets never go back (I8), and say what a successor needs (I5)."""
         for partition, place in self.bus.committed(GROUP, INPUT).items():
             if place.offset < self._era.furthest.get(partition, self._era.first.get(partition, 0)):
                 raise Broken("an offset went back", f"{INPUT}-{partition} to {place.offset}")
             if self._era.furthest.get(partition) != place.offset and place.metadata:
                 checkpoint = Checkpoint.decode(place.metadata)
-                if checkpoint is None or checkpoint.lo > self._oldest_needed(partition, place.offset):
-                    raise Broken("a bad checkpoint", f"{INPUT}-{partition} at {place.offset}: {place.metadata!r}")
+                where = f"{INPUT}-{partition} at {place.offset}: {place.metadata!r}"
+                if checkpoint is None or checkpoint.lo > place.offset:
+                    raise Broken("a bad checkpoint", where)
+                if checkpoint.lo > (needed := self._oldest_needed(partition, place.offset)):
+                    raise Broken("a checkpoint above rows that windows need", f"{where}, where {needed} is needed")
             self._era.furthest[partition] = place.offset
 
     def _oldest_needed(self, partition: int, offset: int) -> int:
