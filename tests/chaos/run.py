@@ -98,7 +98,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         delivery=arguments.delivery,
         brokers=arguments.brokers,
         aims=tuple(arguments.aims.split(",")),
-        faults=tuple(arguments.faults.split(",")),
+        faults=tuple(fault for fault in arguments.faults.split(",") if fault != arguments.without),
         pace=BRISK if arguments.brisk else Pace(),
     )
 
@@ -115,6 +115,7 @@ def main() -> int:
     parser.add_argument("--brokers", type=int, choices=[1, 3], default=1, help="three hold three copies of everything")
     parser.add_argument("--aims", default=",".join(NAMES), help="the failpoints at which workers are killed")
     parser.add_argument("--faults", default=",".join(FAULTS), help="what befalls workers and surroundings besides")
+    parser.add_argument("--without", choices=FAULTS, help="one of these that is left out")
     parser.add_argument("--brisk", action="store_true", help="shorter absences and zombies, more strikes a minute")
     arguments = parser.parse_args()
     told = run(_plan(arguments))
