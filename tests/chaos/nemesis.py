@@ -91,8 +91,9 @@ class Nemesis:
         for due_s, undo in [each for each in self._undo if each[0] <= now_s]:
             self._undo.remove((due_s, undo))
             undo()
+        aims = self._aims if self._is_striking else []  # an aim that is given back is not given out again
         for replica in self._replicas:
-            replica.turn(self._aims, self.record, excuses=sorted(self._excuses))
+            replica.turn(aims, self.record, excuses=sorted(self._excuses))
 
     def _strike_once(self) -> None:
         kinds = self._kinds()
@@ -107,7 +108,6 @@ class Nemesis:
 
     def heal(self) -> float:
         """Everything works again; the seconds until everything was answered."""
-        self._aims.clear()
         for replica in self._replicas:
             replica.go_on()
             replica.is_wanted = replica is not self._replicas[-1]
