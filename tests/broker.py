@@ -38,7 +38,8 @@ DATA = CHECKOUT / ".cache" / "brokers"
 
 _COPY_DEPENDENCIES = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 _JVM_FLAGS = ("-Xmx512m", "-Xms128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData")
-_START_TIMEOUT_S = 60.0  # 3 s alone; a busy machine needs patience
+_START_TIMEOUT_S = 180.0  # 3 s alone; a busy machine needs patience
+_ANSWER_TIMEOUT_S = 3.0  # likewise: with half a second, a busy broker's answers would all be too late
 _STOP_TIMEOUT_S = 20.0
 
 _FAST_FOR_TESTS = {
@@ -344,7 +345,7 @@ class Broker:
         admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0, "reconnect.backoff.max.ms": 200})
         while True:
             with contextlib.suppress(KafkaException):
-                if admin.list_topics(timeout=0.5).brokers:
+                if admin.list_topics(timeout=_ANSWER_TIMEOUT_S).brokers:
                     return
             if self._process is None or self._process.poll() is not None:
                 raise BrokerError(f"Kafka {self.version} ended while it started; {self._last_words()}")
