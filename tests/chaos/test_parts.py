@@ -13,14 +13,18 @@ from types import SimpleNamespace
 
 import pytest
 
+from schemas.checkpoint import Checkpoint
 from schemas.settings import EventSettings
+from tests.artifacts import make_artifact
 from tests.chaos import evidence
 from tests.chaos.deployment import PROBABILITIES, deck
+from tests.chaos.judge import Verdict, _hold_checkpoints
 from tests.chaos.mutants import MUTANTS, mutated
 from tests.chaos.plan import Plan
 from tests.chaos.proxy import Proxy
 from tests.chaos.traffic import BREAKS_THE_MODEL, Ledger, traffic
 from tests.end_to_end.stream import MAX_BYTES
+from tests.least_settings import least_settings
 from tests.log_record import LogRecord
 from tests.oracle import Dead, verdict
 from worker.failpoints import NAMES
@@ -72,6 +76,23 @@ def test_what_explains_a_failure_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_pa
     ]
     assert '["events", 0, 7]' in (kept / "ledger.jsonl").read_text()
     assert (kept / "happened.txt").read_text() == "a kill\n"
+
+
+def checkpoint_faults(model: Path, lo: int, deleted: dict[tuple[str, int], int]) -> int:
+    """Three rows of one entity, of which all are needed at offset 3 (the window has six)."""
+    job = SimpleNamespace(model=model, settings=least_settings(lookback_offsets=100))
+    rows = [LogRecord("events", 0, offset, 1_000, b"pump", b'{"x":1,"y":2}') for offset in (2, 1, 0)]
+    committed = {("events", 0, 3): Checkpoint(lo=lo, spec="s", np=1).encode()}
+    held = Verdict(None, Counter())
+    _hold_checkpoints(held, job, committed, rows, deleted)
+    return held.zeros["other_faults"]
+
+
+def test_a_checkpoint_above_rows_that_windows_need_is_a_fault(tmp_path: Path) -> None:
+    model = make_artifact(tmp_path / "model.onnx", features=("x", "y"), window=6, min_length=3)
+    assert checkpoint_faults(model, 0, {}) == 0
+    assert checkpoint_faults(model, 1, {}) == 1
+    assert checkpoint_faults(model, 1, {("events", 0): 1}) == 0  # the row below is gone anyway
 
 
 @pytest.fixture
