@@ -256,7 +256,7 @@ class Broker:
 
     def launch(self) -> None:
         """Start its process. Where one of it is running, that is another's mistake: raises BrokerError."""
-        if self._process is not None:
+        if self._process is not None and self._process.poll() is None:
             raise BrokerError("The broker was started already: stop or kill it first.")
         lib = install(self.version)
         with self.log.open("ab") as log:
