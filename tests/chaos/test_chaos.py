@@ -12,7 +12,7 @@ from worker.failpoints import NAMES
 
 AROUND = tuple(fault for fault in FAULTS if fault != "broker killed")
 AT_MOST_MINUTES = 12
-"""Three are enough, but for a machine that is busy with other things: the run ends with the last kill."""
+"""Two are enough, but for a machine that is busy with other things: the run ends with the last kill."""
 
 
 @pytest.mark.timeout(2_000)

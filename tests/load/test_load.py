@@ -39,7 +39,7 @@ def grown(mib_an_hour: float, *, hours: float) -> list[Sample]:
 
 
 def test_growth_is_told_by_the_hour_and_not_before_the_caches_are_full() -> None:
-    samples = [*grown(400, hours=0.5), *(each._replace(at_s=each.at_s + 1_800) for each in grown(2, hours=1.5))]
+    samples = [*grown(400, hours=0.4), *(each._replace(at_s=each.at_s + 1_800) for each in grown(2, hours=1.5))]
     assert slope_mib_an_hour(settled(samples, warm_up=0.25)) == pytest.approx(2, abs=0.2)
     assert slope_mib_an_hour(samples[:1]) == 0
 
