@@ -6,7 +6,7 @@ DEV    := .venv
 LOCKS  := worker-cpu worker-gpu demo dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-kafka test chaos mutants fuzz simulate check bench broker lock clean
+.PHONY: help demo demo-kafka test chaos chaos-campaign load soak mutants fuzz simulate check bench broker lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -27,6 +27,21 @@ KILLS   ?= 200
 chaos: $(DEV)/.ready ## Workers killed at every step on a real broker, and every record held to the log (SEED=1 MINUTES=10 KILLS=200)
 	@$(DEV)/bin/python -m tests.broker install
 	@$(DEV)/bin/python -m tests.chaos.run --seed $(SEED) --minutes $(MINUTES) --kills $(KILLS) $(ARGS)
+
+chaos-campaign: KILLS = 2000
+chaos-campaign: $(DEV)/.ready ## Chaos runs until so many kills were aimed; may be cut, goes on where it was (KILLS=2000; hours)
+	@$(DEV)/bin/python -m tests.broker install
+	@$(DEV)/bin/python -m tests.chaos.campaign --kills $(KILLS) $(ARGS)
+
+load: $(DEV)/.ready ## Ten minutes of more events than a worker can take, then a million entities: memory and drain (half an hour)
+	@$(DEV)/bin/python -m tests.broker install
+	@$(DEV)/bin/python -m tests.load overload
+	@$(DEV)/bin/python -m tests.load entities
+
+soak: MINUTES = 60
+soak: $(DEV)/.ready ## An hour of steady load: memory, file descriptors and threads (MINUTES=60)
+	@$(DEV)/bin/python -m tests.broker install
+	@$(DEV)/bin/python -m tests.load soak --minutes $(MINUTES) $(ARGS)
 
 mutants: $(DEV)/.ready ## Workers with one fault each: the verifiers must catch every one (half an hour)
 	@$(DEV)/bin/python -m tests.broker install

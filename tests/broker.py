@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Self
@@ -38,7 +38,8 @@ DATA = CHECKOUT / ".cache" / "brokers"
 
 _COPY_DEPENDENCIES = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 _JVM_FLAGS = ("-Xmx512m", "-Xms128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData")
-_START_TIMEOUT_S = 60.0  # 3 s alone; a busy machine needs patience
+_START_TIMEOUT_S = 180.0  # 3 s alone; a busy machine needs patience
+_ANSWER_TIMEOUT_S = 3.0  # likewise: with half a second, a busy broker's answers would all be too late
 _STOP_TIMEOUT_S = 20.0
 
 _FAST_FOR_TESTS = {
@@ -63,6 +64,21 @@ _FAST_FOR_TESTS = {
     "transaction.state.log.num.partitions": "4",
     "transaction.state.log.replication.factor": "1",
 }
+
+
+_REPLICATED = {
+    "controller.quorum.election.timeout.ms": "1000",
+    "controller.quorum.fetch.timeout.ms": "2000",
+    "default.replication.factor": "3",
+    "min.insync.replicas": "2",
+    "offsets.topic.replication.factor": "3",
+    "replica.lag.time.max.ms": "5000",  # so soon is a write acknowledged without a copy that lies dead
+    "share.coordinator.state.topic.min.isr": "2",
+    "share.coordinator.state.topic.replication.factor": "3",
+    "transaction.state.log.min.isr": "2",
+    "transaction.state.log.replication.factor": "3",
+}
+"""Of a cluster of three."""
 
 
 class BrokerError(Exception):
@@ -163,7 +179,8 @@ class Broker:
         self._overrides = dict(properties or {})
         self._users = dict(users or {})
         self._advertised_port = advertised_port
-        self._port, self._controller_port, self._sasl_port, self.behind_proxy_port = (free_port() for _ in range(4))
+        self._port, self.controller_port, self._sasl_port, self.behind_proxy_port = (free_port() for _ in range(4))
+        self._node_id, self._controller_ports = 1, [self.controller_port]
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -190,25 +207,23 @@ class Broker:
         return self.log.parent / "data"
 
     def __enter__(self) -> Self:
-        lib = install(self.version)
-        DATA.mkdir(parents=True, exist_ok=True)
-        self._folder = Path(tempfile.mkdtemp(dir=DATA, prefix=f"kafka-{self.version}-"))
-        server_properties = self._folder / "server.properties"
-        server_properties.write_text("".join(f"{name}={value}\n" for name, value in self._properties().items()))
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A", 1)
-        try:
-            self._run_to_end(
-                lib, "kafka.tools.StorageTool", "format", "--standalone", "-t", cluster_id, "-c", str(server_properties)
-            )
+        with self._cleared_where_it_fails():
+            self.format("--standalone", "-t", _kafka_uuid())
             self.start()
+        return self
+
+    @contextlib.contextmanager
+    def _cleared_where_it_fails(self) -> Iterator[None]:
+        try:
+            yield
         except KeyboardInterrupt:
             self.kill()
-            shutil.rmtree(self._folder)
+            if self._folder is not None:
+                shutil.rmtree(self._folder)
             raise
         except BaseException:  # its folder stays, with the log that tells why
             self.kill()
             raise
-        return self
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         self.stop()
@@ -221,8 +236,28 @@ class Broker:
         kept = DATA / f"{self.log.parent.name}.log"
         return Path(shutil.copy(self.log, kept))
 
+    def join(self, node_id: int, controller_ports: Sequence[int]) -> None:
+        """Be one of several nodes, before it is formatted."""
+        self._node_id, self._controller_ports = node_id, list(controller_ports)
+
+    def format(self, *how: str) -> None:
+        """Make a folder for its data, with the options of Kafka's storage tool. Raises BrokerError."""
+        lib = install(self.version)
+        DATA.mkdir(parents=True, exist_ok=True)
+        self._folder = Path(tempfile.mkdtemp(dir=DATA, prefix=f"kafka-{self.version}-"))
+        server_properties = self._folder / "server.properties"
+        server_properties.write_text("".join(f"{name}={value}\n" for name, value in self._properties().items()))
+        self._run_to_end(lib, "kafka.tools.StorageTool", "format", *how, "-c", str(server_properties))
+
     def start(self) -> None:
         """Start (again, on the same ports and data) and wait until it answers. Raises BrokerError."""
+        self.launch()
+        self.wait_until_ready()
+
+    def launch(self) -> None:
+        """Start its process. Where one of it is running, that is another's mistake: raises BrokerError."""
+        if self._process is not None and self._process.poll() is None:
+            raise BrokerError("The broker was started already: stop or kill it first.")
         lib = install(self.version)
         with self.log.open("ab") as log:
             command = [
@@ -230,7 +265,6 @@ class Broker:
                 *self._command(lib, "kafka.Kafka", str(self.log.parent / "server.properties")),
             ]
             self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, process_group=0)
-        self._wait_until_ready()
 
     def stop(self) -> None:
         """Let it end by itself, else end it."""
@@ -265,7 +299,7 @@ class Broker:
             self._process.send_signal(number)
 
     def _properties(self) -> dict[str, str]:
-        listeners = {"PLAINTEXT": self._port, "CONTROLLER": self._controller_port}
+        listeners = {"PLAINTEXT": self._port, "CONTROLLER": self.controller_port}
         security = {"PLAINTEXT": "PLAINTEXT", "CONTROLLER": "PLAINTEXT"}
         advertised = {"PLAINTEXT": self._port}
         more: dict[str, str] = {}
@@ -279,9 +313,9 @@ class Broker:
             security["PROXY"] = "SASL_PLAINTEXT" if self._users else "PLAINTEXT"
         return {
             "process.roles": "broker,controller",
-            "node.id": "1",
+            "node.id": str(self._node_id),
             "controller.listener.names": "CONTROLLER",
-            "controller.quorum.bootstrap.servers": f"127.0.0.1:{self._controller_port}",
+            "controller.quorum.bootstrap.servers": ",".join(f"127.0.0.1:{port}" for port in self._controller_ports),
             "inter.broker.listener.name": "PLAINTEXT",
             "listeners": ",".join(f"{name}://127.0.0.1:{port}" for name, port in listeners.items()),
             "advertised.listeners": ",".join(f"{name}://127.0.0.1:{port}" for name, port in advertised.items()),
@@ -305,12 +339,13 @@ class Broker:
         if done.returncode != 0:
             raise BrokerError(f"{main} failed; {self._last_words()}")
 
-    def _wait_until_ready(self) -> None:
+    def wait_until_ready(self) -> None:
+        """Return once it answers. Raises BrokerError."""
         deadline = time.monotonic() + _START_TIMEOUT_S
         admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0, "reconnect.backoff.max.ms": 200})
         while True:
             with contextlib.suppress(KafkaException):
-                if admin.list_topics(timeout=0.5).brokers:
+                if admin.list_topics(timeout=_ANSWER_TIMEOUT_S).brokers:
                     return
             if self._process is None or self._process.poll() is not None:
                 raise BrokerError(f"Kafka {self.version} ended while it started; {self._last_words()}")
@@ -319,6 +354,58 @@ class Broker:
 
     def _last_words(self) -> str:
         return f"the end of {self.log}:\n{self.log.read_text(errors='replace')[-3000:]}"
+
+
+class Cluster:
+    """Several nodes that replicate: three copies of everything, two of which a write waits for. One is a cluster, too.
+
+    `properties`, `users` and `advertised_ports` (one for each node, or none) are those of `Broker`.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        *,
+        properties: Mapping[str, str] | None = None,
+        users: Mapping[str, str] | None = None,
+        advertised_ports: Sequence[int] = (),
+    ) -> None:
+        told = {**(_REPLICATED if count > 1 else {}), **(properties or {})}
+        ports = advertised_ports or [None] * count
+        self.nodes = [Broker(properties=told, users=users, advertised_port=port) for port in ports]
+        self._controller_ports = [node.controller_port for node in self.nodes]
+        for number, node in enumerate(self.nodes, start=1):
+            node.join(number, self._controller_ports)
+
+    @property
+    def bootstrap(self) -> str:
+        """Where clients connect without a password; they may do everything."""
+        return ",".join(node.bootstrap for node in self.nodes)
+
+    def __enter__(self) -> Self:
+        voters = ",".join(
+            f"{number}@127.0.0.1:{port}:{_kafka_uuid()}" for number, port in enumerate(self._controller_ports, start=1)
+        )
+        cluster_id = _kafka_uuid()
+        with contextlib.ExitStack() as stack:
+            for node in self.nodes:
+                stack.enter_context(node._cleared_where_it_fails())
+                node.format("-t", cluster_id, "--initial-controllers", voters)
+            for node in self.nodes:
+                node.launch()
+            for node in self.nodes:
+                node.wait_until_ready()
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *rest: object) -> None:
+        for node in self.nodes:  # none waits for the others, which could not take over any more
+            node.kill()
+        for node in self.nodes:
+            node.__exit__(error, *rest)
+
+
+def _kafka_uuid() -> str:
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")
 
 
 def _dying_with_us() -> list[str]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -349,6 +350,30 @@ def _expectation(rows: Sequence[_Row], *, manifest: Manifest, lookback: int, reb
         values=values,
         elapsed=elapsed,
     )
+
+
+def oldest_needed(
+    log: Iterable[LogRecord], committed: int, *, manifest: Manifest, lookback: int, verdicts: Verdicts
+) -> int:
+    """The oldest offset that windows of records at or after `committed` may hold: `lo` may not be higher (I5).
+
+    `log` is what one partition holds, as a read_committed reader sees it.
+    """
+    by_entity: dict[str, list[_Row]] = defaultdict(list)
+    for record in log:
+        if committed - lookback < record.offset < committed and isinstance(judged := verdicts.of(record), Valid):
+            by_entity[judged.entity].append(_Row(record.offset, judged))
+    reached = (_reached(rows, manifest) for rows in by_entity.values())
+    return min((rows[0].offset for rows in reached if rows), default=committed)
+
+
+def _reached(rows: Sequence[_Row], manifest: Manifest) -> Sequence[_Row]:
+    """Those of an entity's rows that a next row's window may still hold."""
+    gap_ms = math.inf if manifest.max_gap_s is None else manifest.max_gap_s * 1000
+    last = rows[len(rows) - manifest.window + 1 :] if len(rows) >= manifest.window else rows
+    steps = [after.event.event_time - before.event.event_time for before, after in pairwise(last)]
+    first = max((at for at, step in enumerate(steps, start=1) if step > gap_ms), default=0)
+    return last[first:]
 
 
 # What the model says of it ------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests import broker as broker_module
-from tests.broker import Broker, BrokerError
+from tests.broker import Broker, BrokerError, Cluster
 from tests.log_record import LogRecord
 from tests.topics import Topics
 
@@ -22,14 +22,31 @@ def test_a_test_owns_its_topics(topics: Topics) -> None:
     assert topics.create("same") != topics.create("same")
 
 
-def test_a_restarted_broker_keeps_its_address_and_its_log() -> None:
+def test_a_restarted_broker_keeps_its_address_its_records_and_what_it_printed() -> None:
     with Broker() as own:
         topics = Topics(own.bootstrap)
         topic = topics.create()
         written = topics.write([LogRecord(topic, 0, -1, 5, b"k", b"v")])
         own.kill()
+        printed = own.log.read_text()
         own.start()
         assert Topics(own.bootstrap).read(topic) == written
+        assert printed
+        assert own.log.read_text().startswith(printed)
+        with pytest.raises(BrokerError, match="was started already"):
+            own.start()
+
+
+def test_a_cluster_goes_on_without_one_of_its_three_brokers() -> None:
+    with Cluster(3) as own:
+        topics = Topics(own.bootstrap)
+        topic = topics.create()
+        written = topics.write([LogRecord(topic, 0, -1, 5, b"k", b"v")])
+        own.nodes[0].kill()
+        written += topics.write([LogRecord(topic, 0, -1, 6, b"k", b"w")])
+        own.nodes[0].start()
+        own.nodes[1].kill()
+        assert topics.read(topic) == written
 
 
 @pytest.mark.parametrize(("error", "kept"), [(None, []), (KeyboardInterrupt, []), (AssertionError, ["kafka-1.log"])])

@@ -22,7 +22,9 @@ from tests.oracle import (
     Said,
     Skipped,
     Valid,
+    Verdicts,
     _Judge,
+    oldest_needed,
     verdict,
     verify,
     window_digest,
@@ -203,6 +205,27 @@ def test_a_long_step_of_time_cuts_a_window() -> None:
     just = event(2)._replace(timestamp=1_000 + 60_000)
     assert windows([event(0), event(1), late])[2].offsets == (2,)
     assert windows([event(0), event(1), just])[2].offsets == (0, 1, 2)
+
+
+def oldest(inputs: Sequence[LogRecord], committed: int, *, lookback: int = 1_000) -> int:
+    verdicts = Verdicts(settings().events, FEATURES)
+    return oldest_needed(inputs, committed, manifest=Model(MODEL).manifest, lookback=lookback, verdicts=verdicts)
+
+
+def test_the_oldest_offset_needed_is_that_of_a_next_rows_window() -> None:
+    inputs = [event(0), event(1, key=b"b"), event(2), event(3), event(4), event(5, x="bad"), event(6)]
+    assert oldest(inputs, 7) == 1  # the only row of b
+    assert oldest(inputs, 4) == 1
+    assert oldest([record for record in inputs if record.key == b"a"], 7) == 4  # of three rows, two are there
+    assert oldest([record for record in inputs if record.key == b"a"], 3) == 0
+    assert oldest(inputs, 7, lookback=6) == 4  # row 1 is out of reach
+    assert oldest([], 7) == 7
+
+
+def test_nothing_before_a_long_step_of_time_is_needed() -> None:
+    late = event(2)._replace(timestamp=1_000 + 60_001)
+    assert oldest([event(0), event(1), late], 3) == 2
+    assert oldest([event(0), event(1), late], 2) == 0
 
 
 def test_windows_that_were_rebuilt_from_a_shorter_log_are_truncated() -> None:

@@ -43,7 +43,7 @@ class Topics:
         """A new topic with a unique name that begins as told; it is there when this returns."""
         unique = f"{name}-{uuid.uuid4().hex[:10]}"
         self._created.append(unique)
-        topic = NewTopic(unique, num_partitions=partitions, replication_factor=1, config=dict(config or {}))
+        topic = NewTopic(unique, num_partitions=partitions, config=dict(config or {}))
         self.admin.create_topics([topic])[unique].result(ANSWER_TIMEOUT_S)
         self._wait_for_leaders(unique, partitions)
         return unique
@@ -171,7 +171,7 @@ def _patiently(call: Callable[[], list[TopicPartition]]) -> list[TopicPartition]
 
 
 def read_topics(bootstrap: str, topics: Sequence[str], *, isolation: str = "read_committed") -> list[LogRecord]:
-    """Everything in the topics up to their ends of now, ordered. Raises TimeoutError where the end does not come."""
+    """Everything in the topics up to their ends of now, ordered. Raises TimeoutError where nothing comes any more."""
     with contextlib.closing(_reader(bootstrap, isolation)) as consumer:
         places = [
             TopicPartition(topic, partition, 0)
@@ -184,6 +184,7 @@ def read_topics(bootstrap: str, topics: Sequence[str], *, isolation: str = "read
         deadline = time.monotonic() + ANSWER_TIMEOUT_S
         while open_places:
             for message in consumer.consume(10_000, 0.05):
+                deadline = time.monotonic() + ANSWER_TIMEOUT_S  # however long it takes, as long as something comes
                 error = message.error()
                 if error is None:
                     records.append(log_record(message))

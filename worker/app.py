@@ -43,6 +43,8 @@ log = logging.getLogger(__name__)
 END_WITHIN_S = 16.0
 """Kubernetes and the contract give 20 s between SIGTERM and the end."""
 
+_LOOK_EVERY_S = 0.2
+
 
 class Worker:
     """One worker: built from settings, run in a thread of its own, stopped by an event."""
@@ -83,9 +85,13 @@ class Worker:
             raise self._failure
 
     def _wait(self) -> None:
-        """Signals are handled in this thread, so that a blocked call to a broker delays none."""
-        while self._thread.is_alive() and not self._stopping.wait(0.2):
-            pass
+        """Signals are handled in this thread, so that a blocked call to a broker delays none.
+
+        It never waits for the event itself: a handler that runs while this thread holds the event's lock would wait
+        for that lock, to set the event, for ever.
+        """
+        while self._thread.is_alive() and not self._stopping.is_set():
+            self._thread.join(_LOOK_EVERY_S)
         self._thread.join(END_WITHIN_S)
         if self._thread.is_alive():
             log.warning("the brokers did not let go in time; they end what is open by themselves")

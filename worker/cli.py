@@ -49,6 +49,9 @@ examples:
   anomaly-worker demo --output first-look --events-per-second 1000
 """
 
+_ENDING = (signal.SIGTERM, signal.SIGINT)
+"""What people and orchestrators end a worker with."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit code."""
@@ -172,6 +175,7 @@ def _load(arguments: argparse.Namespace) -> Settings:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    _leave_on_signals()
     from worker import app, failpoints  # noqa: PLC0415
     from worker.logs import start_logging  # noqa: PLC0415
 
@@ -180,6 +184,17 @@ def _run(arguments: argparse.Namespace) -> int:
     failpoints.arm(os.environ)
     app.run(settings, on_start=_stop_on_signals)
     return ExitCode.DONE
+
+
+def _leave_on_signals() -> None:
+    """Until the worker is there nothing is in flight, and an end at once is one in good order."""
+
+    def leave(number: int, frame: FrameType | None) -> NoReturn:
+        del number, frame
+        os._exit(ExitCode.DONE)
+
+    for number in _ENDING:
+        signal.signal(number, leave)
 
 
 def _stop_on_signals(stop_worker: Callable[[], None]) -> None:
@@ -194,7 +209,7 @@ def _stop_on_signals(stop_worker: Callable[[], None]) -> None:
         signalled = True
         stop_worker()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _ENDING:
         signal.signal(number, stop)
 
 

@@ -1,17 +1,54 @@
 """The golden windows: a network and a manifest's golden outputs go in; what does not agree comes out as an error."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 
 from schemas.manifest import Golden, Tolerance
 from worker.errors import ArtifactError, InferenceError
 from worker.network import Column, Network
 
+PATIENCE_S = 300.0
+"""For all batches of one network: the largest accepted ones take some seconds each, on a busy machine a minute."""
 
-def check_golden(network: Network, golden: Golden, *, provider: str) -> None:
+
+def check_golden(network: Network, golden: Golden, *, provider: str, patience_s: float = PATIENCE_S) -> None:
     """Compute the golden windows in batches of several sizes: a provider's code differs from size to size.
 
-    Raises ArtifactError for the first output that cannot be computed, or lies outside its tolerance.
+    Raises ArtifactError for the first output that cannot be computed, or lies outside its tolerance; and where a graph
+    goes on and on, as one may whose loop does not end.
     """
+    with _given_up_after(network, patience_s):
+        _check_golden(network, golden, provider=provider)
+
+
+@contextmanager
+def _given_up_after(network: Network, patience_s: float) -> Iterator[None]:
+    is_late = threading.Event()
+
+    def give_up() -> None:
+        is_late.set()
+        network.give_up()
+
+    timer = threading.Timer(patience_s, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except ArtifactError as error:
+        if is_late.is_set():
+            raise ArtifactError(
+                f"the golden windows were not computed within {patience_s:g} s: a loop in the graph does not end, or "
+                "the model is far too slow for this machine"
+            ) from error
+        raise
+    finally:
+        timer.cancel()
+
+
+def _check_golden(network: Network, golden: Golden, *, provider: str) -> None:
     inputs = {name: tensor.array() for name, tensor in golden.inputs.items()}
     expected = {name: golden.outputs[name].array() for name in network.outputs}
     windows = len(next(iter(inputs.values())))

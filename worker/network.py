@@ -28,6 +28,9 @@ class Session(Protocol):
     def run(self, columns: Mapping[str, Column]) -> Sequence[Float32]:
         """Every output of the graph, in its order. Raises SessionError."""
 
+    def give_up(self) -> None:
+        """From another thread: the call under way and all later ones raise SessionError."""
+
 
 class Network:
     """One graph on one provider.
@@ -69,6 +72,13 @@ class Network:
         edges = pairwise([*range(done, rows, self.sizes[-1]), rows])
         parts += self._map(lambda edge: self._persistently(taken, *edge), edges)
         return dict(zip(self.outputs, _joined(parts), strict=True))
+
+    def give_up(self) -> None:
+        """From another thread: what is being computed raises InferenceError soon, and so does all that comes after."""
+        for session in self._sessions.values():
+            session.give_up()
+        if self._at_once is not None:
+            self._at_once.give_up()
 
     def _largest_at_once(self, columns: Mapping[str, Column], rows: int) -> list[Sequence[Float32]]:
         """All calls of the largest size; nothing where there are not several, or they fail: then each is tried."""

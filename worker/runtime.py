@@ -139,12 +139,17 @@ class _Session:
         if self._session.get_providers()[0] != NAMES[provider]:
             raise SessionError(f"ONNX Runtime could not start its {NAMES[provider]}; {_NEEDS[provider]}")
         self._outputs = [output.name for output in self._session.get_outputs()]
+        self._run_options = onnxruntime.RunOptions()
 
     def run(self, columns: Mapping[str, Column]) -> Sequence[Float32]:
         """Every output of the graph, in its order. Raises SessionError."""
         with _as_session_error():
-            outputs: Sequence[Float32] = self._session.run(self._outputs, columns)
+            outputs: Sequence[Float32] = self._session.run(self._outputs, columns, self._run_options)
         return outputs
+
+    def give_up(self) -> None:
+        """From another thread: the call under way fails at its next operator, loops' own included; so do later ones."""
+        self._run_options.terminate = True
 
 
 class _InPieces:
@@ -160,6 +165,10 @@ class _InPieces:
             outer_name(name): column.reshape(-1, self._rows, *column.shape[1:]) for name, column in columns.items()
         }
         return [output.reshape(-1, *output.shape[2:]) for output in self._session.run(pieces)]
+
+    def give_up(self) -> None:
+        """As the session's own."""
+        self._session.give_up()
 
 
 _NEEDS: Mapping[Provider, str] = {

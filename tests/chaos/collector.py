@@ -33,22 +33,31 @@ class Collector:
         self._consumer.assign([TopicPartition(*place, 0) for place in places])
         self._read_until = dict.fromkeys(places, 0)
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._guarded, daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Stop."""
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        """Stop. What went wrong in the thread is raised here: who saw nothing proves nothing."""
         self._stopped.set()
         self._thread.join()
         self._consumer.close()
+        if error is None and self._failure is not None:
+            raise self._failure
 
     def wait_for(self, ends: Mapping[tuple[str, int], int]) -> None:
         """Return once everything before these offsets was read; after a while, too: what is missing was not seen."""
         with contextlib.suppress(AssertionError):
             wait_until(lambda: all(self._read_until[place] >= end for place, end in ends.items()), "unread", 60)
+
+    def _guarded(self) -> None:
+        try:
+            self._run()
+        except BaseException as failure:  # noqa: BLE001 - raised again where the block is left
+            self._failure = failure
 
     def _run(self) -> None:
         while not self._stopped.is_set():

@@ -1,8 +1,9 @@
-"""What a chaos run stands on: a broker of its own behind a proxy, where workers sign in; and a job with its rights."""
+"""What a chaos run stands on: brokers of its own behind proxies, where workers sign in; and a job with its rights."""
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from confluent_kafka.admin import (
@@ -15,7 +16,7 @@ from confluent_kafka.admin import (
 )
 
 from tests.artifacts import make_artifact
-from tests.broker import Broker
+from tests.broker import Cluster
 from tests.chaos.plan import Plan
 from tests.chaos.proxy import Proxy
 from tests.chaos.traffic import ANY_TIME
@@ -25,6 +26,7 @@ from tests.topics import Topics
 PARTITIONS = 6
 LOOKBACK = 2_000
 NAN_ABOVE = 1e5
+ANSWER_TIMEOUT_S = 60.0
 BROKER = {
     "group.consumer.session.timeout.ms": "3000",
     # Kafka's own default. A broker that is its partitions' only replica leads none of them for some seconds after a
@@ -36,26 +38,35 @@ BROKER = {
 USER, PASSWORD = "worker", "secret"
 
 
+@dataclass(frozen=True)
+class Ground:
+    """The job, its brokers, and the proxies through which its workers reach them."""
+
+    job: Job
+    cluster: Cluster
+    proxies: Sequence[Proxy]
+
+
 @contextlib.contextmanager
-def ground(plan: Plan) -> Iterator[tuple[Job, Broker, Proxy]]:
-    """The job, its broker, and the proxy through which its workers reach it."""
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        Proxy() as proxy,
-        Broker(users={USER: PASSWORD}, advertised_port=proxy.port, properties=BROKER) as broker,
-    ):
-        proxy.upstream_port = broker.behind_proxy_port
-        job = _job(plan, broker, proxy, Path(folder))
+def ground(plan: Plan) -> Iterator[Ground]:
+    """Everything is there when the block is entered, and no process of it is left behind."""
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        proxies = [stack.enter_context(Proxy()) for _ in range(plan.brokers)]
+        ports = [proxy.port for proxy in proxies]
+        cluster = Cluster(plan.brokers, users={USER: PASSWORD}, advertised_ports=ports, properties=BROKER)
+        stack.enter_context(cluster)
+        for proxy, node in zip(proxies, cluster.nodes, strict=True):
+            proxy.upstream_port = node.behind_proxy_port
+        job = _job(plan, cluster, ports, folder)
+        stack.callback(job.end)
         grant(job, *_rights(job))
-        try:
-            yield job, broker, proxy
-        finally:
-            job.end()
+        yield Ground(job, cluster, proxies)
 
 
-def _job(plan: Plan, broker: Broker, proxy: Proxy, folder: Path) -> Job:
+def _job(plan: Plan, cluster: Cluster, ports: Sequence[int], folder: Path) -> Job:
     consumer = QUICK_CLASSIC if plan.protocol == "classic" else {"group.protocol": "consumer"}
-    topics = Topics(broker.bootstrap)
+    topics = Topics(cluster.bootstrap)
     job = Job(topics, folder, partitions=(PARTITIONS,), out=PARTITIONS, consumer=consumer, topic_config=ANY_TIME)
     make_artifact(job.model, features=("x", "y"), window=6, min_length=3, nan_above=NAN_ABOVE)
     signed_in = {
@@ -64,7 +75,7 @@ def _job(plan: Plan, broker: Broker, proxy: Proxy, folder: Path) -> Job:
         "sasl.username": USER,
         "sasl.password": PASSWORD,
     }
-    bootstrap = f"127.0.0.1:{proxy.port}"
+    bootstrap = ",".join(f"127.0.0.1:{port}" for port in ports)
     job.set(
         {
             "kafka": {"bootstrap_servers": bootstrap, "properties": signed_in, "start_timeout_s": 120},
@@ -101,7 +112,7 @@ def _right(kind: ResourceType, name: str, operation: AclOperation) -> AclBinding
 def grant(job: Job, *bindings: AclBinding) -> None:
     """Give the workers these rights."""
     for answer in job.topics.admin.create_acls(list(bindings)).values():
-        answer.result(30)
+        answer.result(ANSWER_TIMEOUT_S)
 
 
 def withdraw(job: Job, right: AclBinding) -> None:
@@ -109,4 +120,4 @@ def withdraw(job: Job, right: AclBinding) -> None:
     parts = (right.restype, right.name, right.resource_pattern_type, right.principal, right.host)
     wanted = AclBindingFilter(*parts, right.operation, right.permission_type)
     for answer in job.topics.admin.delete_acls([wanted]).values():
-        answer.result(10)
+        answer.result(ANSWER_TIMEOUT_S)

@@ -4,16 +4,17 @@ On failure the line holds the smallest witness of each kind: the record, and eve
 """
 
 import json
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from schemas.checkpoint import Checkpoint
 from tests.chaos.segments import open_transactions, transaction_of
 from tests.chaos.traffic import Ledger
 from tests.end_to_end.job import Job
 from tests.log_record import LogRecord
-from tests.oracle import FaultsFound, Report, verify
+from tests.oracle import FaultsFound, Report, Verdicts, model_of, oldest_needed, verify
 
 ZEROS = {"lost": "lost", "doubled": "doubled", "wrong window": "wrong_windows", "out of order": "out_of_order"}
 
@@ -25,6 +26,15 @@ class Verdict:
     report: Report | None
     faults: Counter[str]
     witnesses: list[dict[str, object]] = field(default_factory=list)
+    told: list[dict[str, object]] = field(default_factory=list)
+    """All of them."""
+
+    def note(self, kind: str, **about: object) -> None:
+        """One more."""
+        self.told.append({"kind": kind, **about})
+        if not self.faults[kind]:
+            self.witnesses.append(self.told[-1])
+        self.faults[kind] += 1
 
     @property
     def zeros(self) -> dict[str, int]:
@@ -40,6 +50,7 @@ def judge(
     deleted: Mapping[tuple[str, int], int],
     seen_at_work: Sequence[LogRecord],
     complaints: Sequence[str],
+    checkpoints: Mapping[tuple[str, int, int], str],
     data: Path,
 ) -> Verdict:
     """Hold everything that came out against everything that went in."""
@@ -48,22 +59,23 @@ def judge(
         try:
             job.topics.wait_until_stable(topic)
         except TimeoutError as failure:
-            _note(verdict, "open transaction", f"{failure}: {open_transactions(data, topic)}")
+            verdict.note("open transaction", what=f"{failure}: {open_transactions(data, topic)}")
     outputs = job.topics.read(job.scores, job.dead)
     log = {record.place: record for record in job.topics.read(*job.inputs)}
     starts = {(topic, number): start for topic in job.inputs for number, (start, _) in job.topics.ends(topic).items()}
     for complaint in complaints:
-        _note(verdict, "unlawful", complaint)
+        verdict.note("unlawful", what=complaint)
     _hold_log_against_ledger(verdict, ledger, log, starts)
     seen = {record.place: record for record in seen_at_work}
     for record in outputs:
-        if seen.pop(record.place, None) != record:
-            _note(verdict, "seen differently", f"{record.place} was not seen so by who read it during the run")
-    for place in seen:
-        _note(verdict, "seen differently", f"{place} was seen during the run, and is not there afterwards")
+        if (then := seen.pop(record.place, None)) != record:
+            verdict.note("seen differently", place=record.place, what=f"{record} afterwards, {then} during the run")
+    for place, record in seen.items():
+        verdict.note("seen differently", place=place, what=f"{record} during the run, nothing afterwards")
     answered = {_answers(record) for record in outputs}
     deleted_since = {place: record for place, record in ledger.doubtful.items() if place in answered}
     inputs = ledger.visible | deleted_since | log  # where a batch was sent again, the log knows offsets best
+    _hold_checkpoints(verdict, job, checkpoints, inputs.values(), deleted)
     try:
         verdict.report = verify(
             job.case(committed=job.committed(), deleted=deleted),
@@ -76,12 +88,6 @@ def judge(
     return verdict
 
 
-def _note(verdict: Verdict, kind: str, what: str) -> None:
-    if not verdict.faults[kind]:
-        verdict.witnesses.append({"kind": kind, "what": what})
-    verdict.faults[kind] += 1
-
-
 def _hold_log_against_ledger(
     verdict: Verdict,
     ledger: Ledger,
@@ -91,18 +97,45 @@ def _hold_log_against_ledger(
     """The broker kept what it acknowledged; else the run proves nothing."""
     kept = {place: record for place, record in ledger.visible.items() if place[2] >= starts[place[:2]]}
     for place in kept.keys() - log.keys():
-        _note(verdict, "ledger", f"{place} was acknowledged and is not in the log")
+        verdict.note("ledger", place=place, what="it was acknowledged and is not in the log")
     for place in log.keys() - kept.keys():
         if log[place].timestamp not in ledger.uncertain:
-            _note(verdict, "ledger", f"{place} is in the log and was not acknowledged")
+            verdict.note("ledger", place=place, what="it is in the log and was not acknowledged")
+
+
+def _hold_checkpoints(
+    verdict: Verdict,
+    job: Job,
+    checkpoints: Mapping[tuple[str, int, int], str],
+    inputs: Iterable[LogRecord],
+    deleted: Mapping[tuple[str, int], int],
+) -> None:
+    """Each committed offset told its successor to read from rows that windows need, so far as they are there (I5)."""
+    logs: dict[tuple[str, int], list[LogRecord]] = defaultdict(list)
+    for record in sorted(inputs, key=lambda record: record.place):
+        if record.offset >= deleted.get(record.place[:2], 0):
+            logs[record.place[:2]].append(record)
+    manifest = model_of(job.model.read_bytes()).manifest
+    verdicts = Verdicts(job.settings.events, manifest.feature_names)
+    for place, metadata in checkpoints.items():
+        needed = oldest_needed(
+            logs[place[:2]],
+            place[2],
+            manifest=manifest,
+            lookback=job.settings.lookback_offsets,
+            verdicts=verdicts,
+        )
+        checkpoint = Checkpoint.decode(metadata)
+        if checkpoint is None or checkpoint.lo > needed:
+            verdict.note("a bad checkpoint", place=place, what=f"{metadata!r}, where windows need offset {needed}")
 
 
 def _add_faults(verdict: Verdict, found: FaultsFound, outputs: Sequence[LogRecord], data: Path) -> None:
     for fault in sorted(found.faults, key=lambda fault: fault.place):
+        out: list[dict[str, object]] = []
         if not verdict.faults[fault.kind]:
             out = [_in_json(record, data) for record in outputs if _answers(record) == fault.place]
-            verdict.witnesses.append({"kind": fault.kind, "place": fault.place, "what": fault.what, "out": out})
-        verdict.faults[fault.kind] += 1
+        verdict.note(fault.kind, place=fault.place, what=fault.what, out=out)
 
 
 def _answers(record: LogRecord) -> tuple[str, int, int]:

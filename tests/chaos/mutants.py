@@ -22,7 +22,7 @@ from tests.chaos.plan import TO_WORKERS
 CHECKOUT = Path(__file__).resolve().parents[2]
 SIMULATED = ("-m", "tests.simulator", "--schedules", "2000", "--processes", "1", "--first")
 CHAOS = ("-m", "tests.chaos.run", "--seed", "7", "--minutes", "2", "--brisk", "--faults", ",".join(TO_WORKERS))
-TIMEOUT_S = 600
+TIMEOUT_S = 1_800
 PEACEFUL = {"begin", "produce", "poll", "finish", "wait", "teardown"}
 
 

@@ -6,16 +6,15 @@ It knows what it did, and what is unlawful whatever was done: it does not look a
 import contextlib
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from confluent_kafka import KafkaException
 
 from tests.broker import Broker
 from tests.chaos.deployment import Record, Replica, deck
-from tests.chaos.ground import PARTITIONS, grant, may_write_dead_letters, withdraw
+from tests.chaos.ground import PARTITIONS, Ground, grant, may_write_dead_letters, withdraw
 from tests.chaos.plan import Plan
-from tests.chaos.proxy import Proxy
-from tests.end_to_end.job import Job, wait_until
+from tests.end_to_end.job import wait_until
 
 REPLICAS = 3
 
@@ -23,13 +22,15 @@ REPLICAS = 3
 class Nemesis:
     """Strikes while the block is entered, then lets everything heal. One turn of `strike` every tenth of a second."""
 
-    def __init__(self, plan: Plan, job: Job, broker: Broker, proxy: Proxy) -> None:
-        self._plan, self._job, self._broker, self._proxy = plan, job, broker, proxy
+    def __init__(self, plan: Plan, ground: Ground) -> None:
+        self._plan, self._job, self._cluster, self._proxies = plan, ground.job, ground.cluster, ground.proxies
         self._chance = random.Random(f"{plan.seed} nemesis")
         self.record = Record()
         self.faults: dict[str, int] = dict.fromkeys(self._kinds(), 0)
         self.deleted: dict[tuple[str, int], int] = {}
         self.complaints: list[str] = []
+        self.checkpoints: dict[tuple[str, int, int], str] = {}
+        """What was seen to be committed: the metadata at each place."""
         self._furthest: dict[tuple[str, int], int] = {}
         self._aims = deck(self._chance, plan.aims, kills=plan.kills, zombies=plan.zombies, zombie_s=plan.pace.zombie_s)
         self._replicas = [self._replica(number) for number in range(REPLICAS + 1)]
@@ -38,6 +39,7 @@ class Nemesis:
         self._excuses: set[str] = set()
         self._next_s = 0.0
         self._waiting: list[str] = []
+        self._is_striking = True
 
     def _replica(self, number: int) -> Replica:
         return Replica(self._job, number, self._chance, longest_absence_s=self._plan.pace.longest_absence_s)
@@ -50,14 +52,17 @@ class Nemesis:
             "SIGSTOP": lambda: self._one().stop_for(self._chance.uniform(*self._plan.pace.zombie_s)),
             "join or leave": self._join_or_leave,
             "broker killed": self._kill_broker,
+            "brokers restarted in turn": lambda: self._restart_in_turn(self._cluster.nodes),
             "answers delayed": self._delay_answers,
             "answers withheld": self._withhold_answers,
-            "connections reset": self._proxy.reset,
+            "connections reset": self._reset_connections,
             "right withdrawn": self._withdraw_right,
             "records deleted": self._delete_records,
         }
         if self._plan.delivery == "at-least-once":  # a repeat may tell of a window with fewer rows
             del kinds["records deleted"]
+        if self._plan.brokers == 1:
+            del kinds["brokers restarted in turn"]
         return {kind: kinds[kind] for kind in self._plan.faults if kind in kinds}
 
     # ---- the run -----------------------------------------------------------------------------------------------------
@@ -71,9 +76,11 @@ class Nemesis:
             if time.monotonic() >= self._next_s:
                 self._strike_once()
             time.sleep(0.1)
-        for _, undo in self._undo:
-            undo()
-        self._proxy.heal()
+        self._is_striking = False
+        while self._undo:
+            self._undo.pop()[1]()
+        self._heal_network()
+        self.record.note("nothing strikes any more")
 
     @property
     def _is_done(self) -> bool:
@@ -84,14 +91,16 @@ class Nemesis:
         for due_s, undo in [each for each in self._undo if each[0] <= now_s]:
             self._undo.remove((due_s, undo))
             undo()
+        aims = self._aims if self._is_striking else []  # an aim that is given back is not given out again
         for replica in self._replicas:
-            replica.turn(self._aims, self.record, excuses=sorted(self._excuses))
+            replica.turn(aims, self.record, excuses=sorted(self._excuses))
 
     def _strike_once(self) -> None:
         kinds = self._kinds()
         if not self._undo:  # one fault of the surroundings at a time, so that some work is done between them
             self._waiting = self._waiting or self._chance.sample(sorted(kinds), len(kinds))
             kind = self._waiting.pop()
+            self.record.note(kind)
             kinds[kind]()
             self.faults[kind] += 1
         self._watch_committed()
@@ -99,7 +108,6 @@ class Nemesis:
 
     def heal(self) -> float:
         """Everything works again; the seconds until everything was answered."""
-        self._aims.clear()
         for replica in self._replicas:
             replica.go_on()
             replica.is_wanted = replica is not self._replicas[-1]
@@ -110,15 +118,20 @@ class Nemesis:
                 self._is_drained, "the group does not reach the end of its topics", self._plan.pace.drain_timeout_s
             )
         except AssertionError as failure:
-            committed, ends = self._job.committed(), self._job.topics.ends(self._job.inputs[0])
-            self.complaints.append(f"{failure}: committed {committed} of {ends}")
+            self.complaints.append(f"{failure}: committed {self._watch_committed()} of {self._ends()}")
         return time.monotonic() - began_s
 
     def _is_drained(self) -> bool:
         self._turn()
-        committed = self._watch_committed()
-        ends = self._job.topics.ends(self._job.inputs[0])
-        return all(end <= committed.get((self._job.inputs[0], number), 0) for number, (_, end) in ends.items())
+        committed, ends = self._watch_committed(), self._ends()
+        return len(ends) == PARTITIONS and all(end <= committed.get(place, 0) for place, end in ends.items())
+
+    def _ends(self) -> Mapping[tuple[str, int], int]:
+        """Where the input ends; nothing while a broker that came back does not lead its partitions yet."""
+        topic = self._job.inputs[0]
+        with contextlib.suppress(KafkaException):
+            return {(topic, number): end for number, (_, end) in self._job.topics.ends(topic).items()}
+        return {}
 
     def end(self) -> None:
         """Ask every process to end, and see how it did."""
@@ -138,15 +151,18 @@ class Nemesis:
 
     def _watch_committed(self) -> Mapping[tuple[str, int], int]:
         """Committed offsets never go back (I8)."""
+        topic = self._job.inputs[0]
         try:
-            committed = self._job.committed()
+            committed = self._job.topics.committed(self._job.group, topic)
         except KafkaException:  # the broker is down
             return self._furthest
-        for place, offset in committed.items():
+        for number, found in committed.items():
+            place, offset = (topic, number), found.offset
+            self.checkpoints[topic, number, offset] = found.metadata or ""
             if offset < self._furthest.get(place, 0):
                 self.complaints.append(f"the committed offset of {place} went back from {self._furthest[place]}")
             self._furthest[place] = max(offset, self._furthest.get(place, 0))
-        return committed
+        return {(topic, number): found.offset for number, found in committed.items()}
 
     # ---- faults ------------------------------------------------------------------------------------------------------
 
@@ -163,26 +179,61 @@ class Nemesis:
             guest.tell()
 
     def _kill_broker(self) -> None:
-        self._broker.kill()
-        self._later(self._chance.uniform(0, 5), self._broker.start)
+        node = self._chance.choice(self._cluster.nodes)
+        node.kill()
+        self._later(self._chance.uniform(0, 5), lambda: self._start_broker(node))
+
+    def _start_broker(self, node: Broker) -> None:
+        node.start()
+        self.record.note(f"{node.bootstrap} is there again")
+
+    def _restart_in_turn(self, nodes: Sequence[Broker]) -> None:
+        """As an operator's update does: each one only when the one before holds copies of everything again."""
+        if not self._is_replicated():
+            self._later(1.0, lambda: self._restart_in_turn(nodes))
+        elif self._is_striking and nodes:
+            nodes[0].stop()
+            self._start_broker(nodes[0])
+            self._later(1.0, lambda: self._restart_in_turn(nodes[1:]))
+
+    def _is_replicated(self) -> bool:
+        if not self._is_striking:
+            return True
+        with contextlib.suppress(KafkaException):
+            topics = self._job.topics.admin.list_topics(timeout=10).topics.values()
+            partitions = [partition for topic in topics for partition in topic.partitions.values()]
+            return all(len(partition.isrs) == len(partition.replicas) for partition in partitions)
+        return False
+
+    def _heal_network(self) -> None:
+        for proxy in self._proxies:
+            proxy.heal()
+
+    def _reset_connections(self) -> None:
+        for proxy in self._proxies:
+            proxy.reset()
 
     def _delay_answers(self) -> None:
-        self._proxy.delay(self._chance.uniform(0.05, 0.5))
-        self._later(self._chance.uniform(2, 8), self._proxy.heal)
+        seconds = self._chance.uniform(0.05, 0.5)
+        for proxy in self._proxies:
+            proxy.delay(seconds)
+        self._later(self._chance.uniform(2, 8), self._heal_network)
 
     def _withhold_answers(self) -> None:
         """Mostly briefly; now and then beyond the worker's patience with a commit, which is then done and not known."""
         seconds = self._chance.choice([self._chance.uniform(0.5, 3), self._chance.uniform(11, 14)])
-        self._proxy.withhold_answers()
-        self._later(seconds, self._proxy.heal)
+        for proxy in self._proxies:
+            proxy.withhold_answers()
+        self._later(seconds, self._heal_network)
 
     def _delete_records(self) -> None:
         """Some of what is scored: of the rows that windows need, too."""
         topic, number = self._job.inputs[0], self._chance.randrange(PARTITIONS)
         committed = self._watch_committed().get((topic, number), 0)
         start = max(0, committed - self._chance.choice([0, 3, 30, 300]))
-        self._job.topics.delete_before(topic, number, start)
         self.deleted[topic, number] = max(start, self.deleted.get((topic, number), 0))
+        with contextlib.suppress(KafkaException):  # it may be done all the same
+            self._job.topics.delete_before(topic, number, start)
 
     def _withdraw_right(self) -> None:
         right = may_write_dead_letters(self._job)

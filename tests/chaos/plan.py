@@ -8,6 +8,7 @@ TO_WORKERS = ("kill at random", "SIGTERM", "SIGSTOP", "join or leave")
 FAULTS = (
     *TO_WORKERS,
     "broker killed",
+    "brokers restarted in turn",  # where there are several
     "answers delayed",
     "answers withheld",
     "connections reset",
@@ -26,7 +27,7 @@ class Pace:
     drain_timeout_s: float = 180.0
 
 
-BRISK = Pace(longest_absence_s=3.0, zombie_s=(5.0, 8.0), fault_every_s=(3.0, 6.0), drain_timeout_s=90.0)
+BRISK = Pace(longest_absence_s=3.0, zombie_s=(5.0, 8.0), fault_every_s=(3.0, 6.0))
 """For a short run: long enough for a session to end, short enough for many strikes."""
 
 
@@ -42,6 +43,7 @@ class Plan:
     pace: Pace = field(default_factory=Pace)
     protocol: str = "classic"  # | consumer (KIP-848)
     delivery: str = "exactly-once"  # | at-least-once
+    brokers: int = 1  # | 3, which replicate
     aims: tuple[str, ...] = NAMES
     """The failpoints at which workers are killed, in turn."""
     faults: tuple[str, ...] = FAULTS

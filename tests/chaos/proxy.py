@@ -63,7 +63,7 @@ class Proxy:
         self.give_answers()
 
     def _do(self, what: Coroutine[None, None, None]) -> None:
-        asyncio.run_coroutine_threadsafe(what, self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(what, self._loop).result(60)  # an event loop's turn, on a busy machine
 
     async def _listen(self) -> None:
         self._answering = asyncio.Event()

@@ -6,54 +6,60 @@ anything is wrong. The seed decides the events, the faults and their order; the 
 
 import argparse
 import json
-import shutil
 import sys
 import time
 
-from tests.broker import CHECKOUT, Broker
 from tests.chaos.collector import Collector
-from tests.chaos.ground import ground
+from tests.chaos.evidence import keep
+from tests.chaos.ground import Ground, ground
 from tests.chaos.judge import Verdict, judge
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.plan import BRISK, FAULTS, Pace, Plan
 from tests.chaos.traffic import Traffic
-from tests.end_to_end.job import Job
+from tests.log_record import LogRecord
 from worker.failpoints import NAMES
-
-KEPT = CHECKOUT / "build" / "chaos"
 
 
 def run(plan: Plan) -> dict[str, object]:
     """One run: what happened and what came of it, ready to be printed; `witnesses` is empty if all is well."""
     began_s = time.monotonic()
-    with ground(plan) as (job, broker, proxy):
-        nemesis = Nemesis(plan, job, broker, proxy)
-        places = [(topic, number) for topic in (job.scores, job.dead) for number in range(job.partitions[topic])]
-        with Collector(job.topics.bootstrap, places) as collector:
-            with Traffic(job.topics.bootstrap, job.inputs[0], a_second=plan.a_second, seed=plan.seed) as traffic:
-                nemesis.strike()
-            drain_s = nemesis.heal()
-            nemesis.end()
-            collector.wait_for({place: job.topics.log_end(place) for place in places})
-        verdict = judge(
-            job,
-            traffic.ledger,
-            deleted=nemesis.deleted,
-            seen_at_work=collector.records,
-            complaints=nemesis.complaints,
-            data=broker.data,
-        )
-        if verdict.witnesses:
-            _keep_logs(job, broker, plan)
+    with ground(plan) as stage:
+        job = stage.job
+        nemesis = Nemesis(plan, stage)
+        traffic = Traffic(job.topics.bootstrap, job.inputs[0], a_second=plan.a_second, seed=plan.seed)
+        faults: list[dict[str, object]] = []
+        try:
+            drain_s, seen = _struck(stage, nemesis, traffic)
+            verdict = judge(
+                job,
+                traffic.ledger,
+                deleted=nemesis.deleted,
+                seen_at_work=seen,
+                complaints=nemesis.complaints,
+                checkpoints=nemesis.checkpoints,
+                data=stage.cluster.nodes[0].data,
+            )
+            faults = verdict.told
+        except Exception as failure:
+            faults = [{"kind": "not judged", "what": f"{type(failure).__name__}: {failure}"}]
+            raise
+        finally:
+            if faults:
+                keep(plan, stage, happened=nemesis.record.happened, ledger=traffic.ledger, faults=faults)
     return _told(plan, nemesis, verdict, traffic, drain_s=drain_s, took_s=time.monotonic() - began_s)
 
 
-def _keep_logs(job: Job, broker: Broker, plan: Plan) -> None:
-    """For whoever looks into a failure."""
-    kept = KEPT / f"seed-{plan.seed}-{time.strftime('%H%M%S')}"
-    kept.mkdir(parents=True)
-    for path in [*job.folder.glob("*.log"), broker.log]:
-        shutil.copy(path, kept)
+def _struck(stage: Ground, nemesis: Nemesis, traffic: Traffic) -> tuple[float, list[LogRecord]]:
+    """Everything up to the verdict: how long the drain took, and what was read meanwhile."""
+    job = stage.job
+    places = [(topic, number) for topic in (job.scores, job.dead) for number in range(job.partitions[topic])]
+    with Collector(job.topics.bootstrap, places) as collector:
+        with traffic:
+            nemesis.strike()
+        drain_s = nemesis.heal()
+        nemesis.end()
+        collector.wait_for({place: job.topics.log_end(place) for place in places})
+    return drain_s, collector.records
 
 
 def _told(
@@ -65,6 +71,7 @@ def _told(
         "seed": plan.seed,
         "protocol": plan.protocol,
         "delivery": plan.delivery,
+        "brokers": plan.brokers,
         "took_s": round(took_s),
         "events": traffic.sent,
         "aborted": len(traffic.ledger.aborted),
@@ -89,8 +96,9 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         zombies=max(2, arguments.kills // 12) if arguments.zombies is None else arguments.zombies,
         protocol=arguments.protocol,
         delivery=arguments.delivery,
+        brokers=arguments.brokers,
         aims=tuple(arguments.aims.split(",")),
-        faults=tuple(arguments.faults.split(",")),
+        faults=tuple(fault for fault in arguments.faults.split(",") if fault != arguments.without),
         pace=BRISK if arguments.brisk else Pace(),
     )
 
@@ -104,8 +112,10 @@ def main() -> int:
     parser.add_argument("--zombies", type=int, help="processes to stop and let go on; a twelfth of the kills")
     parser.add_argument("--protocol", choices=["classic", "consumer"], default="classic")
     parser.add_argument("--delivery", choices=["exactly-once", "at-least-once"], default="exactly-once")
+    parser.add_argument("--brokers", type=int, choices=[1, 3], default=1, help="three hold three copies of everything")
     parser.add_argument("--aims", default=",".join(NAMES), help="the failpoints at which workers are killed")
     parser.add_argument("--faults", default=",".join(FAULTS), help="what befalls workers and surroundings besides")
+    parser.add_argument("--without", choices=FAULTS, help="one of these that is left out")
     parser.add_argument("--brisk", action="store_true", help="shorter absences and zombies, more strikes a minute")
     arguments = parser.parse_args()
     told = run(_plan(arguments))

@@ -11,14 +11,16 @@ from tests.chaos.run import run
 from worker.failpoints import NAMES
 
 AROUND = tuple(fault for fault in FAULTS if fault != "broker killed")
+AT_MOST_MINUTES = 12
+"""Two are enough, but for a machine that is busy with other things: the run ends with the last kill."""
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(2_000)
 @pytest.mark.parametrize(("seed", "protocol", "kills"), [(1, "classic", 2 * len(NAMES)), (2, "consumer", len(NAMES))])
 def test_nothing_is_lost_doubled_wrong_or_reordered_wherever_workers_are_struck(
     seed: int, protocol: str, kills: int
 ) -> None:
-    told = run(Plan(seed=seed, minutes=4, kills=kills, protocol=protocol, pace=BRISK, faults=AROUND))
+    told = run(Plan(seed=seed, minutes=AT_MOST_MINUTES, kills=kills, protocol=protocol, pace=BRISK, faults=AROUND))
     assert told["witnesses"] == []
     assert min(told["kills"].values()) >= kills // len(NAMES), told
     assert told["aimed"]["stop"] >= 2, told

@@ -9,15 +9,23 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from schemas.checkpoint import Checkpoint
 from schemas.settings import EventSettings
+from tests.artifacts import make_artifact
+from tests.chaos import evidence
 from tests.chaos.deployment import PROBABILITIES, deck
+from tests.chaos.judge import Verdict, _hold_checkpoints
 from tests.chaos.mutants import MUTANTS, mutated
+from tests.chaos.plan import Plan
 from tests.chaos.proxy import Proxy
-from tests.chaos.traffic import BREAKS_THE_MODEL, traffic
+from tests.chaos.traffic import BREAKS_THE_MODEL, Ledger, traffic
 from tests.end_to_end.stream import MAX_BYTES
+from tests.least_settings import least_settings
+from tests.log_record import LogRecord
 from tests.oracle import Dead, verdict
 from worker.failpoints import NAMES
 
@@ -48,6 +56,43 @@ def test_the_traffic_has_bad_events_of_every_kind_and_few_entities_have_most() -
     by_key = sorted(Counter(event.key for event in events).values(), reverse=True)
     assert len(by_key) > 500
     assert sum(by_key[:20]) > len(events) / 2
+
+
+def test_what_explains_a_failure_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(evidence, "KEPT", tmp_path / "kept")
+    job, node = tmp_path / "job", SimpleNamespace(log=tmp_path / "printed", data=tmp_path / "data")
+    for path in (job / "worker-0.log", node.data / "scores-0" / "00.log", node.data / "scores-0" / "00.index"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("words")
+    node.log.write_text("words")
+    stage = SimpleNamespace(job=SimpleNamespace(folder=job), cluster=SimpleNamespace(nodes=[node]))
+    ledger = Ledger()
+    ledger.add(LogRecord("events", 0, 7, 5, b"k", b"v"))
+    plan = Plan(seed=1, minutes=1, kills=1)
+    kept = evidence.keep(plan, stage, happened=["a kill"], ledger=ledger, faults=[{"kind": "lost"}])
+    found = sorted(str(path.relative_to(kept)) for path in kept.rglob("*") if path.is_file())
+    assert found == [
+        *("broker-1.log", "broker-1/scores-0/00.log", "faults.jsonl", "happened.txt", "ledger.jsonl", "worker-0.log"),
+    ]
+    assert '["events", 0, 7]' in (kept / "ledger.jsonl").read_text()
+    assert (kept / "happened.txt").read_text() == "a kill\n"
+
+
+def checkpoint_faults(model: Path, lo: int, deleted: dict[tuple[str, int], int]) -> int:
+    """Three rows of one entity, of which all are needed at offset 3 (the window has six)."""
+    job = SimpleNamespace(model=model, settings=least_settings(lookback_offsets=100))
+    rows = [LogRecord("events", 0, offset, 1_000, b"pump", b'{"x":1,"y":2}') for offset in (2, 1, 0)]
+    committed = {("events", 0, 3): Checkpoint(lo=lo, spec="s", np=1).encode()}
+    held = Verdict(None, Counter())
+    _hold_checkpoints(held, job, committed, rows, deleted)
+    return held.zeros["other_faults"]
+
+
+def test_a_checkpoint_above_rows_that_windows_need_is_a_fault(tmp_path: Path) -> None:
+    model = make_artifact(tmp_path / "model.onnx", features=("x", "y"), window=6, min_length=3)
+    assert checkpoint_faults(model, 0, {}) == 0
+    assert checkpoint_faults(model, 1, {}) == 1
+    assert checkpoint_faults(model, 1, {("events", 0): 1}) == 0  # the row below is gone anyway
 
 
 @pytest.fixture

@@ -62,6 +62,16 @@ class Worker:
             )
 
     @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def log_name(self) -> str:
+        """The file in the job's folder that holds its log."""
+        return self._log.name
+
+    @property
     def log(self) -> str:
         """What it wrote to standard error so far."""
         return self._log.read_text(errors="replace")

@@ -35,6 +35,7 @@ terms = st.builds(
     start=st.sampled_from(["earliest", "earliest", "latest"]),
     on_gap=st.sampled_from(["fail", "continue"]),
     partitions=st.integers(1, 3),
+    lookback_offsets=st.sampled_from([30, 30, 1_000]),
     eager=st.booleans(),
     late_commits=st.booleans(),
     late_markers=st.booleans(),
@@ -82,6 +83,12 @@ class Simulation(RuleBasedStateMachine):
     def produce(self, partition: int, events: int, how: str) -> None:
         self._count("produce")
         self._world.produce(partition, events, how=how)
+
+    @rule(partition=_partition, events=st.integers(20, 40))
+    def fall_behind(self, partition: int, events: int) -> None:
+        """More events at once than a worker has in flight, so that it reads ahead of what it commits."""
+        self._count("fall behind")
+        self._world.produce(partition, events)
 
     def _some_work(self) -> bool:
         return bool(self._world.working)

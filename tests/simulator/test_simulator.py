@@ -19,6 +19,7 @@ SCHEDULES = 5_000
 KINDS = {
     *(
         "produce",
+        "fall behind",
         "poll",
         "finish inference",
         "kill",

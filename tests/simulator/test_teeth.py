@@ -68,7 +68,7 @@ def no_replay_on_assignment() -> Patches:
 
 
 def the_oldest_needed_offset_from_what_was_read_ahead() -> Patches:
-    return [patch.object(WindowStore, "oldest_needed", lambda self, partition, committed: committed)]
+    return [patch.object(WindowStore, "_oldest_now", lambda self: self._entities.oldest())]
 
 
 def a_time_out_taken_for_a_commit() -> Patches:

@@ -4,7 +4,7 @@ It draws nothing: whoever drives it says what happens. What fails is an Assertio
 """
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from functools import cache
@@ -22,7 +22,7 @@ from tests.end_to_end.stream import MAX_BYTES, Event, events
 from tests.least_settings import least_settings
 from tests.log_record import LogRecord
 from tests.memory_bus import Coordinator, MemoryBus
-from tests.oracle import Case, Verdicts, verify
+from tests.oracle import Case, Verdicts, oldest_needed, verify
 from tests.simulator.process import Fate, Killed, Process, let_arrive
 from worker.detector import Detector
 from worker.errors import FencedError, WorkerError
@@ -61,6 +61,7 @@ class Terms:
     start: Literal["earliest", "latest"] = "earliest"
     on_gap: Literal["fail", "continue"] = "fail"
     partitions: int = 2
+    lookback_offsets: int = 30  # short: it decides where windows end; long: the oldest row of any entity does
     eager: bool = False  # the group deals all partitions out anew in each rebalance
     late_commits: bool = False  # a commit is begun when it is waited for, not before
     late_markers: bool = False  # a commit is answered before its markers are written
@@ -102,7 +103,7 @@ def _settings(terms: Terms) -> Settings:
         on_gap=terms.on_gap,
         batch={"max_events": 5},
         events={"max_bytes": MAX_BYTES},
-        lookback_offsets=30,
+        lookback_offsets=terms.lookback_offsets,
     )
 
 
@@ -401,15 +402,32 @@ class World:
     # ---- what must hold
 
     def _watch(self) -> None:
-        """Committed offsets never go back, and say what a successor needs."""
+        """Committed offsets never go back (I8), and say what a successor needs (I5)."""
         for partition, place in self.bus.committed(GROUP, INPUT).items():
             if place.offset < self._era.furthest.get(partition, self._era.first.get(partition, 0)):
                 raise Broken("an offset went back", f"{INPUT}-{partition} to {place.offset}")
             if self._era.furthest.get(partition) != place.offset and place.metadata:
                 checkpoint = Checkpoint.decode(place.metadata)
+                where = f"{INPUT}-{partition} at {place.offset}: {place.metadata!r}"
                 if checkpoint is None or checkpoint.lo > place.offset:
-                    raise Broken("a bad checkpoint", f"{INPUT}-{partition} at {place.offset}: {place.metadata!r}")
+                    raise Broken("a bad checkpoint", where)
+                if checkpoint.lo > (needed := self._oldest_needed(partition, place.offset)):
+                    raise Broken("a checkpoint above rows that windows need", f"{where}, where {needed} is needed")
             self._era.furthest[partition] = place.offset
+
+    def _oldest_needed(self, partition: int, offset: int) -> int:
+        start = self.bus.topics[INPUT][partition].start
+        return oldest_needed(
+            (record for record in self._visible(partition) if record.offset >= start),
+            offset,
+            manifest=self._model.artifact.manifest,
+            lookback=self._settings.lookback_offsets,
+            verdicts=self._model.verdicts,
+        )
+
+    def _visible(self, partition: int) -> Iterator[LogRecord]:
+        entries = self.bus.topics[INPUT][partition].entries
+        return (entry.record for entry in entries if entry.is_visible and entry.record)
 
     def settle(self) -> None:
         """After the last fault everything is scored and committed, and every worker is ready (I11)."""
@@ -448,7 +466,6 @@ class World:
         self._judge()
 
     def _judge(self) -> None:
-        logs = self.bus.topics[INPUT]
         era = self._era
         verify(
             Case(
@@ -461,7 +478,7 @@ class World:
                 gone=frozenset(self._gone),
                 verdicts=self._model.verdicts,
             ),
-            inputs=[entry.record for log in logs for entry in log.entries if entry.is_visible and entry.record],
+            inputs=[record for partition in range(self.partitions) for record in self._visible(partition)],
             scores=self._out_since(SCORES),
             dead_letters=self._out_since(DEAD_LETTERS),
         )

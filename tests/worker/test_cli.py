@@ -292,6 +292,18 @@ def test_a_signal_while_it_still_waits_for_brokers_ends_it_in_good_order(
         assert "Traceback" not in told
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_before_there_is_a_worker_ends_it_in_good_order(number: signal.Signals) -> None:
+    os.mkfifo("worker.yaml")
+    with (
+        subprocess.Popen(_command("run", "--config", "worker.yaml"), stderr=subprocess.PIPE, text=True) as worker,
+        Path("worker.yaml").open("w"),  # it reads its settings now, and waits for them
+    ):
+        worker.send_signal(number)
+        _, told = worker.communicate(timeout=20)
+    assert (worker.returncode, told) == (0, "")
+
+
 def _command(*argv: str) -> list[str]:
     return [sys.executable, "-c", "import sys; from worker.cli import main; sys.exit(main())", *argv]
 
