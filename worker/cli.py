@@ -96,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_check(commands)
     _add_capture(commands)
     _add_score(commands)
+    _add_fetch(commands)
     _add_demo(commands)
     _add(commands, "settings", "print the settings in force, without secrets", _settings, epilog=_SETTINGS_EPILOG)
     return parser
@@ -149,6 +150,13 @@ def _add_score(commands: "argparse._SubParsersAction[_Parser]") -> None:
 
     parser = _add(commands, "score", "score a file as the worker would score a topic", _score)
     backtest.add_arguments(parser)
+
+
+def _add_fetch(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    from worker import fetch  # noqa: PLC0415
+
+    parser = _add(commands, "fetch", "write the model that the settings name to a local file", _fetch)
+    fetch.add_arguments(parser)
 
 
 def _add_demo(commands: "argparse._SubParsersAction[_Parser]") -> None:
@@ -233,6 +241,13 @@ def _score(arguments: argparse.Namespace) -> int:
 
     with _left_by_sigterm():
         return backtest.run(arguments, _load(arguments) if arguments.config else None)
+
+
+def _fetch(arguments: argparse.Namespace) -> int:
+    from worker import fetch  # noqa: PLC0415
+
+    with _left_by_sigterm():
+        return fetch.run(arguments, _load(arguments))
 
 
 def _settings(arguments: argparse.Namespace) -> int:

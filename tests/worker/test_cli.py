@@ -27,7 +27,7 @@ from worker.cli import main
 from worker.demo.cluster import embedded_cluster
 from worker.settings_file import HIDDEN
 
-COMMANDS = ("run", "check", "capture", "score", "demo", "settings")
+COMMANDS = ("run", "check", "capture", "score", "fetch", "demo", "settings")
 CANARY = "canary-3f1c"
 
 
