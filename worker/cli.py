@@ -180,6 +180,10 @@ def _load(arguments: argparse.Namespace) -> Settings:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    # Before the model is loaded, which may take long. Process 1 of a container never gets a signal that it has no
+    # handler for, and would be killed in the end.
+    _stop_on_signals(lambda: sys.exit(ExitCode.DONE))
+
     from worker import app, failpoints  # noqa: PLC0415
     from worker.logs import start_logging  # noqa: PLC0415
 

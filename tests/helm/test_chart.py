@@ -158,8 +158,8 @@ def test_the_kafka_client_knows_every_property(case: str, tmp_path: Path) -> Non
 def test_every_volume_that_is_mounted_is_there(case: str) -> None:
     for pod in pods(objects(values_of(case))):
         volumes = {volume["name"] for volume in pod["volumes"]}
-        ours = [*pod["containers"], *(one for one in pod.get("initContainers", []) if one["name"] == "model")]
-        assert {mount["name"] for container in ours for mount in container["volumeMounts"]} == volumes
+        containers = [*pod["containers"], *pod.get("initContainers", [])]
+        assert {mount["name"] for one in containers for mount in one.get("volumeMounts", [])} == volumes
 
 
 # --- secure by default: https://kubernetes.io/docs/concepts/security/pod-security-standards/, "restricted"
@@ -313,6 +313,9 @@ FAULTS = {
         "kafkaAuth/sasl": {"mechanism": "PLAIN", "existingSecret": "user", "username": "worker"},
     },
     "strimzi.cluster is required": {"strimzi": {"user": {"enabled": True}}},
+    "training.enabled needs": {"training": {"enabled": True}, "model": {"secret": {"name": "model"}}},
+    "training.enabled contradicts": {"training": {"enabled": True}, "model/sha256": "ab" * 32},
+    "training.evaluation.data must be set": {"training": {"enabled": True}},
 }
 
 

@@ -4,7 +4,9 @@ Kubernetes is played: files of Secrets and ConfigMaps lie in a folder, and varia
 """
 
 import contextlib
+import json
 import os
+import random
 import subprocess
 import sys
 import time
@@ -46,14 +48,14 @@ class Release:
 
     def environment(self, container: Object) -> dict[str, str]:
         """The container's variables, as the kubelet would fill them in for the first pod."""
-        given = {one["name"]: one.get("value", "demo-anomaly-worker-0") for one in container["env"]}
+        given = {one["name"]: one.get("value", "demo-anomaly-worker-0") for one in container.get("env", [])}
         return {
             name: self.here(value.replace("$(POD_NAME)", given.get("POD_NAME", ""))) for name, value in given.items()
         }
 
     def here(self, text: str) -> str:
         """Paths in a pod as paths in the folder."""
-        for mounted in ("/etc/anomaly-worker", "/etc/kafka", "/model/"):
+        for mounted in ("/etc/anomaly-worker", "/etc/kafka", "/model/", "/work/"):
             text = text.replace(mounted, f"{self.folder}{mounted}")
         return text
 
@@ -77,18 +79,26 @@ class Release:
         """What the worker said."""
         return (self.folder / "log").read_text(encoding="utf-8")
 
-    def test(self) -> subprocess.CompletedProcess[str]:
-        """Run the pod of `helm test`."""
-        (container,) = only("Pod", self.made)["spec"]["containers"]
-        (script,) = container["args"]
+    def run(self, container: Object) -> subprocess.CompletedProcess[str]:
+        """Run a container that ends by itself."""
+        environment = self.environment(container)
+        argv = [self.here(word) for word in [*container["command"], *container.get("args", [])]]
+        for name, value in environment.items():
+            argv = [word.replace(f"$({name})", value) for word in argv]
+        programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         return subprocess.run(
-            [sys.executable, "-c", self.here(script)],
-            env={**os.environ, **self.environment(container)},
+            argv,
+            env={**os.environ, **environment, "PATH": programs},
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=120,
         )
+
+    def test(self) -> subprocess.CompletedProcess[str]:
+        """Run the pod of `helm test`."""
+        (container,) = only("Pod", self.made)["spec"]["containers"]
+        return self.run(container)
 
 
 def grant(user: Object, topics: Topics) -> None:
@@ -110,7 +120,7 @@ def grant(user: Object, topics: Topics) -> None:
                 answer.result(20)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def guarded() -> Iterator[Broker]:
     with Broker(users={USER: PASSWORD}) as broker:
         yield broker
@@ -173,3 +183,58 @@ def test_a_worker_scores_with_the_rights_of_the_chart_and_helm_test_reads_one(gu
     assert f"the right Read on {scores} is missing" in refused.stderr
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{events}-0-0 of press-7: score ")
+
+
+def labelled(rows: int, *, seed: int) -> list[tuple[float, float, int]]:
+    """Two quantities that move together; where they do not, the row is labelled."""
+    chance = random.Random(seed)
+    made = []
+    for row in range(rows):
+        odd = seed > 0 and row % 100 in range(50, 55)
+        x = chance.gauss(0, 1)
+        made.append((x, (-3 * x if odd else x) + chance.gauss(0, 0.1) + 10, int(odd)))
+    return made
+
+
+def test_a_training_job_replaces_a_model_by_a_better_one_and_by_no_worse_one(guarded: Broker, tmp_path: Path) -> None:
+    topics = Topics(guarded.bootstrap)
+    values = values_for(guarded, topics)
+    values["model"] = {"persistentVolumeClaim": {"claimName": "models"}}
+    values["training"] = {
+        "enabled": True,
+        "arguments": ["--detector=pca", "--window=4"],
+        "evaluation": {"data": "labelled.csv"},
+    }
+    release = mounted(objects(values), tmp_path)
+    grant(only("KafkaUser", release.made), topics)
+    (events,) = values["config"]["kafka"]["input_topics"]
+    now_ms = int(time.time() * 1000)
+    normal = [json.dumps({"x": x, "y": y}).encode() for x, y, _ in labelled(1200, seed=0)]
+    topics.write([LogRecord(events, 0, -1, now_ms - 1200 + row, b"press-7", value) for row, value in enumerate(normal)])
+    running, new = tmp_path / "model" / "machine.onnx", tmp_path / "work" / "new.onnx"
+    new.parent.mkdir()
+    rows = [f"press-7,{row},{x},{y},{label}" for row, (x, y, label) in enumerate(labelled(1200, seed=1))]
+    text = "\n".join(["entity,event_time,x,y,label", *rows])
+    (running.parent / "labelled.csv").write_text(text, encoding="utf-8")
+    poor = running.read_bytes()
+    pod = only("CronJob", release.made)["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+
+    for step in [*pod["initContainers"], *pod["containers"]]:
+        done = release.run(step)
+        assert done.returncode == 0, done.stderr
+    assert "is the new model (vus_pr" in done.stdout
+    better = running.read_bytes()
+    assert better == new.read_bytes() != poor
+
+    new.write_bytes(poor)
+    (replace,) = pod["containers"]
+    done = release.run(replace)
+    assert done.returncode == 0, done.stderr
+    assert "The new model is worse (vus_pr" in done.stdout
+    assert running.read_bytes() == better
+
+    new.write_bytes(b"no model")
+    done = release.run(replace)
+    assert done.returncode == 1
+    assert "could not be judged; the running model stays" in done.stderr
+    assert running.read_bytes() == better
