@@ -3,13 +3,17 @@
 import json
 import re
 import subprocess
+from itertools import islice
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.end_to_end.job import Job, wait_until
+from tests.end_to_end.stream import events
 from tests.helm.chart import CHART, Object, objects, only, values_of
-from tests.helm.promtool import promtool
+from tests.helm.prometheus import program, prometheus
+from tests.topics import Topics
 
 DASHBOARD: Object = json.loads((CHART / "files" / "dashboard.json").read_text(encoding="utf-8"))
 PANELS: list[Object] = DASHBOARD["panels"]
@@ -68,6 +72,29 @@ def test_prometheus_takes_every_query(tmp_path: Path) -> None:
     rules = [{"record": f"query:{place}", "expr": filled(query)} for place, query in enumerate(QUERIES)]
     path = tmp_path / "queries.yaml"
     path.write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": rules}]}), encoding="utf-8")
-    done = subprocess.run([promtool(), "check", "rules", path], capture_output=True, text=True, check=False)
+    done = subprocess.run([program("promtool"), "check", "rules", path], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{len(QUERIES)} rules found" in done.stdout
+
+
+def test_every_panel_has_something_to_show_of_a_worker_at_work(bootstrap: str, tmp_path: Path) -> None:
+    topics = Topics(bootstrap)
+    job = Job(topics, tmp_path)
+    job.write(list(islice(events(), 2000)))
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(yaml.safe_dump(only("PrometheusRule", objects(values_of("gpu")))["spec"]), encoding="utf-8")
+    labels = {"namespace": "plant", "pod": "demo-anomaly-worker-0"}
+    worker = job.start()
+    try:
+        worker.wait_until_ready()
+        with prometheus(tmp_path, target=f"127.0.0.1:{worker.port}", labels=labels, rules=rules) as watching:
+
+            def silent() -> list[str]:
+                return [query for query in QUERIES if not watching.query(filled(query))]
+
+            wait_until(lambda: not silent(), lambda: f"nothing to show: {silent()}", 30)
+            wait_until(lambda: "unknown" not in watching.rules().values(), "the rules are evaluated", 10)
+            assert set(watching.rules().values()) == {"ok"}
+    finally:
+        job.end()
+        topics.delete_all()

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests.helm.chart import CHART, Object, objects, only, values_of
-from tests.helm.promtool import promtool
+from tests.helm.prometheus import program
 from tests.test_readme import exposed
 
 SELECTOR = 'namespace="plant",pod="demo-anomaly-worker-0"'
@@ -129,7 +129,7 @@ def test_an_alert_fires_when_it_should_and_only_then(case: str, tmp_path: Path) 
     path = tmp_path / "stories.yaml"
     tests = {"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": stories}
     path.write_text(yaml.safe_dump(tests), encoding="utf-8")
-    done = subprocess.run([promtool(), "test", "rules", path], capture_output=True, text=True, check=False)
+    done = subprocess.run([program("promtool"), "test", "rules", path], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -143,7 +143,7 @@ def test_every_alert_has_a_firing_and_a_quiet_story() -> None:
 def test_prometheus_takes_the_rules(case: str, tmp_path: Path) -> None:
     path = tmp_path / "rules.yaml"
     path.write_text(yaml.safe_dump(rules(case)), encoding="utf-8")
-    done = subprocess.run([promtool(), "check", "rules", path], capture_output=True, text=True, check=False)
+    done = subprocess.run([program("promtool"), "check", "rules", path], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
