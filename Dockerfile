@@ -1,6 +1,6 @@
 # Images of anomaly-worker: `cpu` and `gpu` run workers, `export` trains as well. docs/kubernetes.md tells how to build them.
 # The base must be a Debian or Ubuntu with Python 3.11 or later and certificates; the same one builds and runs.
-ARG BASE=docker.io/library/python:3.13-slim-trixie
+ARG BASE=docker.io/library/python:3.11-slim-bookworm
 
 FROM ${BASE} AS tools
 # What compiles worker/_rows.c. A base with Debian's own Python needs python3-dev too.
