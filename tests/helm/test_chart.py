@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
+import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
@@ -105,14 +106,23 @@ def closed_value(value: object) -> object:
 
 @pytest.mark.parametrize("case", CASES)
 def test_each_custom_object_is_what_its_definition_says(case: str) -> None:
-    known = definitions()
     for made in objects(values_of(case)):
         if is_custom(made):
-            # What Strimzi's v1 takes, v1beta2 took too.
-            api_version = made["apiVersion"].replace("v1beta2", "v1")
-            whole = copy.deepcopy(known[api_version, made["kind"]])
-            whole["properties"]["metadata"] = {"type": "object"}
-            Draft202012Validator(whole).validate(made)
+            hold_to_definition(made)
+
+
+def hold_to_definition(made: Object) -> None:
+    # What Strimzi's v1 takes, v1beta2 took too.
+    known = definitions()[made["apiVersion"].replace("v1beta2", "v1"), made["kind"]]
+    properties = {**known["properties"], "metadata": {"type": "object"}}
+    Draft202012Validator({**known, "properties": properties}).validate(made)
+
+
+def test_a_field_that_nobody_knows_would_be_seen() -> None:
+    for made in objects(values_of("everything")):
+        made["spec" if "spec" in made else "metadata"]["replica"] = 3
+        with pytest.raises(jsonschema.ValidationError, match="replica"):
+            hold_to_definition(made) if is_custom(made) else hold_to_kubernetes(json.dumps(made), NEWEST)
 
 
 def test_every_kind_of_custom_object_is_looked_at() -> None:
@@ -373,6 +383,16 @@ def test_values_for_other_charts_are_let_through_under_global() -> None:
 
 
 # --- the chart as a document
+
+
+def test_the_examples_of_the_page_are_accepted() -> None:
+    page = (CHART.parent / "docs" / "kubernetes.md").read_text(encoding="utf-8")
+    least, strimzi = (
+        yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    )
+    assert len(objects(least, release="machines")) == 7
+    user = only("KafkaUser", objects({**least, **strimzi}, release="machines"))
+    assert strimzi["kafkaAuth"]["sasl"]["existingSecret"] == user["metadata"]["name"]
 
 
 def test_the_readme_is_what_the_comments_say() -> None:
