@@ -21,7 +21,7 @@ test: $(DEV)/.ready ## Every test, on a real Kafka broker (needs Java 17 and Mav
 	@$(DEV)/bin/python -m tests.broker install
 	$(DEV)/bin/python -m pytest $(ARGS)
 
-test-image: $(DEV)/.ready ## Build the image of a worker and let it score a topic (on Debian, as root: podman, buildah, runc, debootstrap)
+test-image: $(DEV)/.ready ## Build the image of a worker and let it score a topic (on Debian, as root: podman, runc, debootstrap)
 	@$(DEV)/bin/python -m tests.broker install
 	$(DEV)/bin/python -m pytest tests/image/image_checks.py $(ARGS)
 

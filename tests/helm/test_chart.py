@@ -306,6 +306,7 @@ FAULTS = {
     "config.http.port must be a port": {"config/http": {"port": 0}},
     "config.http.host must be reachable": {"config/http": {"host": "127.0.0.1"}},
     "model.sha256 is required with model.url": {"model": {"url": "https://models.example/machine.onnx"}},
+    "model.url carries a password": {"model": {"url": "https://me:secret@models.example/m.onnx", "sha256": "ab" * 32}},
     "but the pods have no GPU": {"config/inference": {"provider": "cuda"}},
     "reserves a GPU": {"config/inference": {"provider": "cpu"}, "gpu/enabled": True},
     "config.kafka.properties.sasl.password would stand": {"config/kafka/properties": {"sasl.password": "hunter2"}},
@@ -345,6 +346,25 @@ def test_a_contradiction_is_told_in_a_sentence(sentence: str) -> None:
     assert sentence in told
     (line,) = (line for line in told.splitlines() if sentence in line)
     assert re.fullmatch(r"- [a-z].*\.", line)
+
+
+@pytest.mark.parametrize(
+    ("url", "refused"),
+    [
+        ("https://models.example/m.onnx?X-Amz-Date=1&X-Amz-Signature=abc", True),
+        ("https://models.example/m.onnx?sv=2024&sig=abc", True),
+        ("https://models.example/m.onnx?version=3", False),
+        ("https://models.example/@machines/signature=3.onnx", False),
+        ("${env:MODEL_URL}", False),
+    ],
+)
+def test_a_url_with_a_secret_in_it_is_to_come_from_a_secret(url: str, refused: bool) -> None:  # noqa: FBT001
+    values = changed(values_of("minimal"), {"model": {"url": url, "sha256": "ab" * 32}})
+    if refused:
+        with pytest.raises(HelmError, match=r"model\.url carries"):
+            texts(values)
+    else:
+        assert url in only("ConfigMap", objects(values))["data"]["worker.yaml"]
 
 
 def test_every_sentence_is_looked_at() -> None:

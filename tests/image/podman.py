@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 RELEASE = "bookworm"
 BASE = f"localhost/anomaly-worker-base:{RELEASE}"
 IMAGE = "localhost/anomaly-worker"
-NEEDED = {"podman": "podman", "buildah": "buildah", "runc": "runc", "debootstrap": "debootstrap"}
+NEEDED = {"podman": "podman", "runc": "runc", "debootstrap": "debootstrap"}
 
 # The containers of this machine may not raise these limits, and podman's defaults are higher.
 _LIMITS = ("--ulimit=nofile=4096:4096", "--ulimit=nproc=4096:4096")
