@@ -36,7 +36,15 @@ def compile_rows(root: Path) -> str | None:
     """Compile in a checkout; what went wrong, if anything did."""
     (root / COMPILED).unlink(missing_ok=True)
     link = shlex.split(sysconfig.get_config_var("LDSHARED") or "cc -shared")
-    flags = ["-O2", "-fPIC", "-Wall", "-Wextra", "-I", sysconfig.get_path("include")]
+    flags = [
+        "-O2",
+        "-fPIC",
+        "-Wall",
+        "-Wextra",
+        "-Werror=implicit-function-declaration",
+        "-I",
+        sysconfig.get_path("include"),
+    ]
     try:
         done = subprocess.run(  # noqa: S603 - this Python's own compiler, our own source
             [*link, *flags, SOURCE, "-lm", "-o", COMPILED], cwd=root, capture_output=True, text=True, check=False

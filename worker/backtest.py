@@ -138,7 +138,7 @@ def score_file(
         advance = stack.enter_context(progress_bar(console, "scoring", total=1.0, shown=show_progress))
         for chunk in _told(chunks, advance):
             outgoing = line.score(chunk)
-            scores.writelines(value.encode() + b"\n" for value in outgoing.value)
+            scores.writelines(value + b"\n" for value in outgoing.value)
             _write_dead(dead, outgoing.dead_letters)
     return line.tally
 

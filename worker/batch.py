@@ -117,7 +117,7 @@ class Outgoing:
     """One batch rendered: columns of scores (the many), records of dead letters (the few)."""
 
     key: list[bytes]
-    value: list[str]  # the client writes text as UTF-8, and ASCII without a copy
+    value: list[bytes]
     partition: list[int]  # -1 where the key decides
     timestamp: list[int]
     headers: list[Headers] | None  # None where no headers are forwarded

@@ -31,11 +31,10 @@ from worker.batch import (
 from worker.dead_letter import FRAMING_BYTES, dead_letter, size_of
 from worker.decimals import shortest
 from worker.explanation import UNEXPLAINED, ExplanationText
-from worker.fragments import Fragments, escaped, json_text
+from worker.fragments import escaped, json_text
 from worker.rows import Column, joined
 
 _DIGEST_DIGITS = 12
-_BYTES_OF_A_CHARACTER = 4  # at most, in UTF-8
 _PARTITIONS = 10_000  # whose texts are kept
 
 _T = TypeVar("_T")
@@ -65,7 +64,7 @@ class Encoder:
         self._form = form
         self._forwarded = frozenset(form.forward_headers)
         self._explanation = ExplanationText(form.features, top=form.top)
-        self._unexplained = Fragments(self._render_judgement)
+        self._unexplained = [self._render_judgement(code) for code in range(4 * len(form.features) + 4)]
         model = {"name": form.model_name, "version": form.model_version, "sha256": form.model_sha256[:_DIGEST_DIGITS]}
         self._model = f',"model":{json_text(model)},"window":{{"first_offset":'
 
@@ -96,10 +95,9 @@ class Encoder:
             dead_letters=[self._dead_letter(refused, records) for refused in sorted([*events.refused, *unsent])],
         )
 
-    def _texts(self, records: Records, events: Events, windows: Windows, scores: Scores) -> list[str]:
-        """The score records as text, in the order of the contract's fields."""
+    def _texts(self, records: Records, events: Events, windows: Windows, scores: Scores) -> list[bytes]:
+        """The score records, in the order of the contract's fields."""
         partition, offset = records.partition[events.row], records.offset[events.row]
-        score = _on_its_side(scores.score, self._form.threshold)
         columns: tuple[Column, ...] = (
             (list(map(_render_topic, records.partitions)), partition),
             offset,
@@ -108,10 +106,10 @@ class Encoder:
             '","event_time":',
             events.event_time,
             ',"score":',
-            score,
+            _on_its_side(scores.score, self._form.threshold),
             ',"p_value":',
-            shortest(scores.p_value),
-            self._judgements(score, events, windows, scores.explanation),
+            scores.p_value,
+            self._judgements(events, windows, scores),
             "{}" if events.context is None else list(map(bytes.decode, events.context)),
             self._model,
             windows.first_offset,
@@ -123,21 +121,19 @@ class Encoder:
         )
         return joined(columns, len(events))
 
-    def _judgements(
-        self, score: NDArray[np.float64], events: Events, windows: Windows, explanation: Explanation
-    ) -> list[str]:
+    def _judgements(self, events: Events, windows: Windows, scores: Scores) -> Column:
         """From the threshold to the contributions."""
         warming = windows.length < self._form.min_length
-        anomaly = (score > self._form.threshold) & ~warming
-        missing = np.isnan(events.features)
-        code = (anomaly * 2 + warming) if not missing.any() else missing.sum(axis=1) * 4 + anomaly * 2 + warming
-        judgements = self._unexplained.of(code)
-        told = _some(explanation, self._asked_for(anomaly)[explanation.row])
-        if len(told.row):
-            reasons = self._explanation.of(told, windows.values)
-            for row, reason in zip(told.row.tolist(), reasons, strict=True):
-                judgements[row] = self._render_judgement(int(code[row]), reason)
-        return judgements
+        anomaly = (scores.score.astype(np.float64) > self._form.threshold) & ~warming
+        code = np.isnan(events.features).sum(axis=1) * 4 + anomaly * 2 + warming
+        explanation = _some(scores.explanation, self._asked_for(anomaly)[scores.explanation.row])
+        if not len(explanation.row):
+            return self._unexplained, code
+        codes = code[explanation.row].tolist()
+        reasons = self._explanation.of(explanation, windows.values)
+        explained = [self._render_judgement(*each) for each in zip(codes, reasons, strict=True)]
+        code[explanation.row] = len(self._unexplained) + np.arange(len(explained))
+        return self._unexplained + explained, code
 
     def _asked_for(self, anomaly: Bool) -> Bool:
         explain = self._form.explain
@@ -156,13 +152,13 @@ class Encoder:
     def _forward(self, headers: Headers) -> Headers:
         return [header for header in headers if header[0] in self._forwarded]
 
-    def _fits(self, keys: Sequence[bytes], values: Sequence[str], headers: Sequence[Headers] | None) -> Bool:
+    def _fits(self, keys: Sequence[bytes], values: Sequence[bytes], headers: Sequence[Headers] | None) -> Bool:
         """Which records the producer will take: what is passed through or forwarded may make them too large."""
         limit = self._form.max_dead_letter_bytes
-        longest = max(map(len, keys), default=0) + _BYTES_OF_A_CHARACTER * max(map(len, values), default=0)
+        longest = max(map(len, keys), default=0) + max(map(len, values), default=0)
         if headers is None and longest + FRAMING_BYTES <= limit:
             return np.ones(len(values), dtype=np.bool_)
-        sizes = map(size_of, keys, map(str.encode, values), repeat(()) if headers is None else headers)
+        sizes = map(size_of, keys, values, repeat(()) if headers is None else headers)
         return np.fromiter((size <= limit for size in sizes), np.bool_, len(values))
 
     def _unsent(self, row: int, *, finite: bool) -> Refused:
@@ -193,8 +189,13 @@ def _only(column: list[_T], wanted: Bool) -> list[_T]:
     return column if wanted.all() else list(itertools.compress(column, wanted))
 
 
-def _on_its_side(scores: Float32, threshold: float) -> NDArray[np.float64]:
-    """The shortest decimals; or the exact ones where the shortest would lie on the threshold's other side."""
+def _on_its_side(scores: Float32, threshold: float) -> Float32 | NDArray[np.float64]:
+    """Scores to write in the shortest decimals; or the exact ones, where the shortest lie beyond the threshold.
+
+    They read back as the same float32, so that only a threshold which does so too can lie between.
+    """
+    if not (scores == np.float32(threshold)).any():
+        return scores
     exact, short = scores.astype(np.float64), shortest(scores)
     return np.where((exact > threshold) == (short > threshold), short, exact)
 

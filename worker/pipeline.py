@@ -188,14 +188,19 @@ class Pipeline:
             self._refill(polled.refill)
         if polled.live is not None:
             self._take(polled.live)
-        self._settle()
-        self._publish_scored(all_of_them=polled.live is None)
+        if not self._reads_on(more=polled.live is not None):
+            self._settle()
+            self._publish_scored(all_of_them=polled.live is None)
         now_s = self._clock()
         if self._published and now_s >= self._commit_due_s:
             self._start_commit(self._ends())
         if now_s >= self._report_due_s:
             self._once_a_second(now_s)
         self._health.turned(ready=self._source.ready)
+
+    def _reads_on(self, *, more: bool) -> bool:
+        """Whether, while a commit is under way, another batch is read before it is waited for."""
+        return more and self._sink.is_committing and self._committing is not None and len(self._staged) <= _IN_FLIGHT
 
     def _patience_s(self, now_s: float) -> float:
         """How long a poll may wait: not at all while something is under way, else not beyond a due commit."""

@@ -11,23 +11,26 @@ from typing import TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.batch import Int64
-from worker.fragments import hexadecimals, numbers
+from worker.batch import Float32, Int64
+from worker.fragments import float32s, hexadecimals, numbers
 
-Column: TypeAlias = str | list[str] | tuple[list[str], Int64] | Int64 | NDArray[np.float64] | NDArray[np.uint64]
+Column: TypeAlias = (
+    str | list[str] | tuple[list[str], Int64] | Int64 | NDArray[np.float64] | Float32 | NDArray[np.uint64]
+)
 """The same text in each row; a text a row; of these texts the one with each row's number; a number a row: an int64, a
-float64 (in digits that read back as the same; null where it is not finite), a uint64 (in 16 hexadecimal digits)."""
+float64 or float32 (in digits that read back as the same; null where it is not finite), a uint64 (in 16 hexadecimal
+digits)."""
 
 _PART = 512  # rows at a time: the texts that they are put together from stay in a core's nearest cache
 
 
-def joined_in_python(columns: tuple[Column, ...], rows: int, /) -> list[str]:
-    """The text of each row: its cells one after another. Raises ValueError where a column is shorter or longer."""
-    texts: list[str] = []
+def joined_in_python(columns: tuple[Column, ...], rows: int, /) -> list[bytes]:
+    """The text of each row in UTF-8, one cell after another. Raises ValueError where a column is shorter or longer."""
+    texts: list[bytes] = []
     for start in range(0, max(rows, 1), _PART):
         part = slice(start, start + _PART if start + _PART < rows else None)
         cells = [_cells(column, part, min(_PART, rows - start)) for column in columns]
-        texts.extend(map("".join, zip(*cells, strict=True)))
+        texts.extend(map(str.encode, map("".join, zip(*cells, strict=True))))
     return texts
 
 
@@ -41,6 +44,8 @@ def _cells(column: Column, part: slice, rows: int) -> Iterable[str]:
             return map(texts.__getitem__, index[part].tolist())
     if column.dtype == np.uint64:
         return hexadecimals(cast("NDArray[np.uint64]", column[part]))
+    if column.dtype == np.float32:
+        return float32s(cast("Float32", column[part]))
     return numbers(cast("Int64 | NDArray[np.float64]", column[part]))
 
 

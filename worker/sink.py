@@ -73,6 +73,10 @@ class Sink(Protocol):
     def start_commit(self, offsets: list[TopicPartition], committer: Committer, *, timeout_s: float) -> Settle:
         """Begin to commit all that was published, with `offsets`. Nothing may be published before it is settled."""
 
+    @property
+    def is_committing(self) -> bool:
+        """Whether settling the commit that was begun last would have to wait."""
+
     def discard(self) -> None:
         """Give up what was published since the last commit."""
 
@@ -197,6 +201,7 @@ class TransactionalSink:
     ) -> None:
         self._publisher = _Publisher(make_producer, output_topic=output_topic)
         self._run = run
+        self._concluded: Future[None] | None = None
         self._transactional_id = transactional_id
         self._transaction_timeout_s = transaction_timeout_s
         self._clock = clock
@@ -244,7 +249,7 @@ class TransactionalSink:
             self._begin()
         except KafkaException as failure:
             self._judge(failure)
-        concluded = self._run(conclude)
+        self._concluded = concluded = self._run(conclude)
 
         def settle() -> None:
             try:
@@ -254,6 +259,11 @@ class TransactionalSink:
             self._began_s = None
 
         return settle
+
+    @property
+    def is_committing(self) -> bool:
+        """Whether the brokers have not answered yet."""
+        return self._concluded is not None and not self._concluded.done()
 
     def _call(self, timeout_s: float, call: Callable[[], None]) -> None:
         self._wait(self._run(call), timeout_s)
@@ -346,6 +356,11 @@ class IdempotentSink:
     def start_commit(self, offsets: list[TopicPartition], committer: Committer, *, timeout_s: float) -> Settle:
         """Wait until everything is delivered, then commit: all of it when settled, for the consumer has one thread."""
         return lambda: self._commit(offsets, committer, timeout_s)
+
+    @property
+    def is_committing(self) -> bool:
+        """Nothing goes on before it is settled."""
+        return False
 
     def _commit(self, offsets: list[TopicPartition], committer: Committer, timeout_s: float) -> None:
         waiting = self._publisher.producer.flush(timeout_s)

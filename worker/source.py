@@ -116,6 +116,7 @@ class Source:
         warm_s: float = 300.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._make_consumer = make_consumer
         self._consumer = make_consumer(self._note_statistics)
         self._topics = list(topics)
         self._group_id = group_id
@@ -177,10 +178,9 @@ class Source:
 
     def keep_alive(self) -> None:
         """Stay a member without reading; whatever this reads is read again after `take_up_again`."""
-        for message in self._consumer.consume(1000, 0.1):
-            error = message.error()
-            if error is not None:
-                _raise_if_fatal(error)
+        messages = self._consumer.consume(1000, 0.1)
+        _raise_if_one_is_fatal(messages)
+        self._rejoin_if_stopped(messages)
         self._raise_failure()
 
     def _raise_failure(self) -> None:
@@ -192,6 +192,8 @@ class Source:
         """The records that are ours to read, without the client's own events."""
         events = [message for message in messages if message.error() is not None]
         records = [message for message in messages if message.error() is None] if events else messages
+        if events and self._rejoin_if_stopped(events):
+            return []
         if rebalanced:
             events = self._of_this_life(events)
             records = self._of_this_life(records)
@@ -210,8 +212,29 @@ class Source:
         current = self._owned.keys() - self._taken_up
         return [message for message, place in zip(messages, places, strict=True) if place in current]
 
+    def _rejoin_if_stopped(self, messages: list[Message]) -> bool:
+        """Take everything up again from a new assignment, where an offset to read is no longer in the log (R11).
+
+        The client gives up such a partition: it refuses to seek there ever after. To unassign and assign it ourselves
+        might answer for a rebalance that we have not heard of yet; so the group is left in order, and joined again.
+        """
+        stopped = {self._place_of(message) for message in messages if _is_stop(message.error())}
+        if stopped.isdisjoint(self._owned):
+            return False
+        log.warning(
+            "records of %s that were to be read are no longer in the log: joining the group anew",
+            _named([self._partitions[place] for place in sorted(self._owned.keys() & stopped)]),
+        )
+        self._consumer.close()
+        self._consumer = self._make_consumer(self._note_statistics)
+        self.joined = False
+        self.subscribe(self._listen)
+        return True
+
     def _put_back(self, messages: list[Message]) -> None:
         """What was read by a poll that failed is read again."""
+        if self._rejoin_if_stopped(messages):
+            return
         for place in self._owned.keys() & set(map(self._place_of, messages)):
             self._seek(self._owned[place], self._owned[place].next_offset)
 
@@ -225,9 +248,6 @@ class Source:
         if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's public name of a local event
             if owned is not None:
                 owned.end_seen = cast("int", event.offset())
-        elif error.code() in {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}:  # noqa: SLF001
-            if owned is not None:
-                self._take_up_anew(owned)
         elif error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
             raise BrokerError(f"There is no right to read as group {self._group_id!r}: grant Read on the group.")
         elif error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
@@ -336,10 +356,7 @@ class Source:
         """Stay a member without reading on. Raises TransactionAbortedError where partitions came or went meanwhile."""
         rebalances = self.rebalances
         messages = self._consumer.consume(1, 0.05)
-        for message in messages:
-            error = message.error()
-            if error is not None:
-                _raise_if_fatal(error)
+        _raise_if_one_is_fatal(messages)
         self._put_back(messages)
         self._raise_failure()
         if self.rebalances > rebalances:
@@ -422,15 +439,6 @@ class Source:
             place = self._places[partition]
             self._adopt(place, plan, warm=False)
             self._seek(self._owned[place], plan.position)
-
-    def _take_up_anew(self, owned: _Owned) -> None:
-        """The offset to read is no longer in the log: as after an assignment, where the gap is judged (R11)."""
-        self._listen.partitions_revoked([owned.place])
-        partition = self._partitions[owned.place]
-        plan = self._planner.plans(self._consumer, [partition])[partition]
-        self._adopt(owned.place, plan, warm=False)
-        self._taken_up.add(owned.place)
-        self._seek(self._owned[owned.place], plan.position)
 
     def _seek(self, owned: _Owned, offset: int) -> None:
         owned.next_offset = offset
@@ -630,6 +638,21 @@ def _raise_if_fatal(error: KafkaError) -> None:
     if error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001 - the client's public name of a local error
         remedy = next((remedy for word, remedy in _FATAL_REMEDIES.items() if word in error.str().lower()), "")
         raise BrokerError(f"The Kafka consumer failed for good: {error.str()}{remedy}.")
+
+
+def _raise_if_one_is_fatal(messages: list[Message]) -> None:
+    for message in messages:
+        error = message.error()
+        if error is not None:
+            _raise_if_fatal(error)
+
+
+def _is_stop(error: KafkaError | None) -> bool:
+    """Whether the client reads a partition no further, because the offset to read is not in the log."""
+    return error is not None and error.code() in {
+        KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001 - the client's public name of a local event
+        KafkaError.OFFSET_OUT_OF_RANGE,
+    }
 
 
 def ends_of(records: Records) -> dict[int, int]:

@@ -248,12 +248,19 @@ def test_a_member_as_it_was_before_a_rebalance_can_commit_nothing(bus: Bus) -> N
     producer.abort_transaction()
 
 
-def test_reading_below_the_logs_start_is_told(bus: Bus) -> None:
+def test_reading_below_the_logs_start_is_told_once_and_ends_until_the_partition_is_assigned_anew(bus: Bus) -> None:
     topic = bus.create("in")
     bus.write(records(topic, 5))
     bus.delete_before(topic, 0, 3)
-    (told,) = until(bus, reader(bus, topic, offset=1), bool)
+    consumer = reader(bus, topic, offset=1)
+    (told,) = until(bus, consumer, bool)
     assert told.error().code() in {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}
+    with pytest.raises(KafkaException) as refused:
+        consumer.seek(TopicPartition(topic, 0, 3))
+    assert refused.value.args[0].code() == KafkaError._STATE
+    assert consumer.consume(10, 0.5) == []
+    consumer.assign([TopicPartition(topic, 0, 3)])
+    assert [message.offset() for message in until(bus, consumer, at_the_end)] == [3, 4, 5]
 
 
 def test_the_log_tells_its_start_its_end_and_where_a_time_begins(bus: Bus) -> None:

@@ -263,7 +263,7 @@ class Rooms:
         headers = outgoing.headers or [()] * len(outgoing.key)
         columns = zip(outgoing.partition, outgoing.timestamp, outgoing.key, outgoing.value, headers, strict=True)
         scored = [
-            LogRecord("scores", partition, -1, stamp, key, value.encode(), tuple(own))
+            LogRecord("scores", partition, -1, stamp, key, value, tuple(own))
             for partition, stamp, key, value, own in columns
         ]
         dead = [

@@ -46,6 +46,7 @@ class MemoryConsumer:
         self._positions: dict[Place, int] = {}
         self._paused: set[Place] = set()
         self._ends_told: dict[Place, int] = {}
+        self._stopped: set[Place] = set()  # where the offset to read was gone: the client goes on by no seek
         self._on_assign: Rebalanced = _ignore
         self._on_revoke: Rebalanced = _ignore
         self._on_lost: Rebalanced = _ignore
@@ -87,8 +88,8 @@ class MemoryConsumer:
         self._group.join(self._member)
 
     def close(self) -> None:
-        """Let everything go, and leave."""
-        if self._member in self._group.members and self._positions:
+        """Let everything go, and leave; whoever was expelled and has not heard of it takes leave all the same."""
+        if self._positions:
             self._on_revoke(self, self._as_partitions(self._positions))
         self._positions.clear()
         self.drop_member()
@@ -165,7 +166,7 @@ class MemoryConsumer:
         places = sorted(self._positions)
         self._turn += 1
         for place in places[self._turn % max(1, len(places)) :] + places[: self._turn % max(1, len(places))]:
-            if place not in self._paused and len(messages) < num_messages:
+            if place not in self._paused | self._stopped and len(messages) < num_messages:
                 messages += self._fetch(place, num_messages - len(messages))
         if not messages:
             self._bus.now_s += max(timeout, 0.0)
@@ -192,6 +193,7 @@ class MemoryConsumer:
         position = self._positions[place]
         end = partition.stable_end if self._read_committed else partition.end
         if not partition.start <= position <= partition.end:
+            self._stopped.add(place)
             return [_event(place, position, KafkaError._AUTO_OFFSET_RESET)]
         messages: list[Message] = []
         while position < end and len(messages) < at_most:
@@ -218,6 +220,7 @@ class MemoryConsumer:
             place = (partition.topic, partition.partition)
             self._positions[place] = self._position_of(place, partition.offset)
             self._ends_told.pop(place, None)
+            self._stopped.discard(place)
 
     def _position_of(self, place: Place, offset: int) -> int:
         if offset == OFFSET_END:
@@ -248,7 +251,7 @@ class MemoryConsumer:
     def seek(self, partition: TopicPartition) -> None:
         """Go on from there."""
         place = (partition.topic, partition.partition)
-        if place not in self._positions:
+        if place not in self._positions or place in self._stopped:
             self._bus.now_s += 0.02  # whoever asks again sleeps by a clock of his own
             refuse(KafkaError._STATE)
         self._positions[place] = partition.offset

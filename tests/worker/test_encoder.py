@@ -95,7 +95,7 @@ class Batch:
 
 def test_an_unexplained_record_is_written_to_the_letter() -> None:
     out = Batch().encoded(encoder())
-    assert out.value == [UNEXPLAINED.decode()]
+    assert out.value == [UNEXPLAINED]
     assert (out.key, out.partition, out.timestamp, out.headers) == ([b"key-0"], [-1], [1_700_000_000_500], None)
     assert out.dead_letters == []
 
@@ -177,7 +177,7 @@ def test_context_is_copied_as_it_was_rendered() -> None:
     batch = Batch(2)
     batch.context = [b'{"site":1.10}', b"{}"]
     out = batch.encoded(encoder())
-    assert b'"contributions":[],"context":{"site":1.10},"model"' in out.value[0].encode()
+    assert b'"contributions":[],"context":{"site":1.10},"model"' in out.value[0]
     assert json.loads(out.value[1])["context"] == {}
 
 

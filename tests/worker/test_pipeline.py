@@ -192,26 +192,35 @@ def test_windows_are_kept_only_once_their_batch_is_committed(site: Site) -> None
     assert order == ["first offset", "keep 0", "commit after 0", "keep 8"]
 
 
-def test_the_next_batch_is_read_while_a_commit_is_under_way_and_published_only_after_it(model: Model) -> None:
+def test_batches_are_read_while_a_commit_is_under_way_and_published_only_after_it(model: Model) -> None:
     site = Site(model, late_commits=True)
     worker = site.worker()
     site.write(12)
     done: list[str] = []
     site.bus.fail_next("commit_transaction", *[lambda: done.append("commit")] * 20)
-    site.bus.fail_next("produce", *[lambda: done.append("produce")] * 20)
+    site.bus.fail_next("produce", *[lambda: done.append("produce")] * 40)
     while not (worker.pipeline._committing and worker.pipeline._committing.batches):
         site.turns(1, worker)
     before = list(done)
-    site.write(8)
-    worker.pipeline._settle, settle = (lambda: done.append("settle")), worker.pipeline._settle
-    worker.pipeline._publish_scored = lambda *, all_of_them: None
+    for staged in (1, 2):
+        site.write(4)
+        site.turns(1, worker)
+        assert (len(worker.pipeline._staged), done) == (staged, before)
+    site.write(4)
     site.turns(1, worker)
-    assert len(worker.pipeline._staged) > 0
-    assert done == [*before, "settle"]
-    del worker.pipeline._publish_scored
-    worker.pipeline._settle = settle
+    assert done[len(before) :][:2] == ["commit", "produce"]
     site.work(worker)
-    assert site.right().scored == 20
+    assert site.right().scored == 24
+
+
+def test_a_commit_under_way_is_waited_for_where_there_is_nothing_to_read(model: Model) -> None:
+    site = Site(model, late_commits=True)
+    worker = site.worker()
+    site.write(12)
+    while not (worker.pipeline._committing and worker.pipeline._committing.batches):
+        site.turns(1, worker)
+    site.turns(1, worker)
+    assert site.committed() == 12
 
 
 @pytest.mark.parametrize("late_commits", [True, False])

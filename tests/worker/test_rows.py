@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from tests.broker import CHECKOUT
 from worker import rows as module
+from worker.decimals import shortest
 from worker.rows import Column, joined, joined_in_python
 
-Joined = Callable[[tuple[Column, ...], int], list[str]]
+Joined = Callable[[tuple[Column, ...], int], list[bytes]]
 
 both = pytest.mark.parametrize("joined", [joined, joined_in_python], ids=["compiled", "in Python"])
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=9)
@@ -56,7 +57,8 @@ def cell(column: Column, row: int) -> str:
 @given(table=tables())
 def test_a_row_is_its_cells_one_after_another(joined: Joined, table: tuple[tuple[Column, ...], int]) -> None:
     columns, rows = table
-    assert joined(columns, rows) == ["".join(cell(column, row) for column in columns) for row in range(rows)]
+    texts = [text.decode() for text in joined(columns, rows)]
+    assert texts == ["".join(cell(column, row) for column in columns) for row in range(rows)]
 
 
 @both
@@ -75,6 +77,13 @@ def test_a_float_is_a_json_number_that_reads_back_as_the_same(joined: Joined, fl
             assert (read, np.signbit(read)) == (number, np.signbit(number))
         else:
             assert read is None
+
+
+@both
+@given(st.lists(st.floats(width=32) | st.integers(-45, 38).map(lambda power: float(np.float32(f"1e{power}")))))
+def test_a_float32_is_written_in_the_shortest_decimals(joined: Joined, floats: list[float]) -> None:
+    column = np.array(floats, np.float32)
+    assert joined((column,), len(column)) == joined((shortest(column),), len(column))
 
 
 @both
@@ -102,7 +111,7 @@ def test_a_choice_that_is_not_there_is_refused(joined: Joined) -> None:
         (["a"], np.zeros(2, np.uint64)),
         (["a"], [0, 0]),
         np.zeros(2, np.int32),
-        np.zeros(2, np.float32),
+        np.zeros(2, np.float16),
         np.zeros(2, np.bool_),
         (["a"], np.zeros(2)),
         np.zeros((2, 1), np.int64),

@@ -73,6 +73,8 @@ class ScriptedConsumer:
         return 0, self.high
 
     def close(self) -> None:
+        if self.assigned:
+            self.callbacks["on_revoke"](self, [KafkaTopicPartition(*place) for place in self.assigned])
         self.closed = True
 
 
@@ -135,6 +137,7 @@ class Bench:
         self.planner = ScriptedPlanner()
         self.listener = Listener()
         self.now_s = 0.0
+        self.joined = 0
         self.source = Source(
             self._make,
             topics=topics,
@@ -148,6 +151,7 @@ class Bench:
 
     def _make(self, note_statistics: Callable[[str], None]) -> ScriptedConsumer:
         self.note_statistics = note_statistics
+        self.joined += 1
         return self.consumer
 
     def plan(self, partition: int, position: int, committed: int | None = None, **rest: int | bool) -> None:
@@ -330,23 +334,49 @@ def test_an_error_that_passes_is_no_reason_to_stop(bench: Bench) -> None:
     assert live(bench.poll(messages=[event(KafkaError._ALL_BROKERS_DOWN), message(0)])) == [0]
 
 
-@pytest.mark.parametrize("code", [KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE])
-def test_an_offset_that_is_gone_is_taken_up_as_after_an_assignment(bench: Bench, code: int) -> None:
+STOPS = [KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE]
+
+
+@pytest.mark.parametrize("code", STOPS)
+def test_where_an_offset_is_gone_the_group_is_joined_anew(bench: Bench, code: int) -> None:
     bench.assign(0, 1)
     bench.poll(messages=messages(0, 1))
-    bench.plan(0, 30, 40)
     polled = bench.poll(messages=[*messages(2, 3), event(code), *messages(7, partition=1)])
-    assert live(polled) == [7]
-    assert bench.listener.told[-2:] == [("revoked", 0), ("assigned", 0, "empty")]
-    assert ("events", 0, 30) in bench.consumer.sought
+    assert live(polled) == []
+    assert bench.listener.told[-1] == ("revoked", 0, 1)
+    assert bench.joined == 2
+    assert bench.consumer.sought == []
     assert not bench.source.ready
+    bench.plan(0, 30, 40)
+    bench.assign(0, 1)
+    assert bench.consumer.assigned == {("events", 0): 30, ("events", 1): 0}
+    assert bench.listener.told[-2] == ("assigned", 0, "empty")
+
+
+@pytest.mark.parametrize("read", [Source.stay, Source.keep_alive, lambda source: source.poll(100, 0.0)])
+def test_so_it_is_wherever_that_is_told(bench: Bench, read: Callable[[Source], object]) -> None:
+    bench.assign(0, 1)
+    bench.listener.failure = TransactionAbortedError("the broker is busy")
+    bench.consumer.script(bench.consumer.lose_later(1), messages=[event(STOPS[0])])
+    with pytest.raises(TransactionAbortedError):
+        read(bench.source)
+    assert bench.joined == 2
+    assert bench.consumer.sought == []
+
+
+def test_what_is_told_of_a_partition_that_went_is_no_reason_to_join_anew(bench: Bench) -> None:
+    bench.assign(0, 1)
+    polled = bench.poll(bench.consumer.revoke_later(0), messages=[event(STOPS[0]), *messages(7, partition=1)])
+    assert live(polled) == [7]
+    assert bench.joined == 1
 
 
 def test_an_offset_that_is_gone_is_a_gap_where_the_planner_says_so(bench: Bench) -> None:
     bench.assign(0)
+    bench.poll(messages=[event(STOPS[0])])
     bench.planner.failure = GapError("records are gone.")
     with pytest.raises(GapError):
-        bench.poll(messages=[event(KafkaError._AUTO_OFFSET_RESET)])
+        bench.assign(0)
 
 
 # ---- going back
