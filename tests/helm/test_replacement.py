@@ -1,4 +1,4 @@
-"""When the training job's last step replaces the running model. `anomaly-export evaluate` is played: a file is a figure.
+"""When a training job's last step replaces the running model. `anomaly-export evaluate` is played: a file is a figure.
 
 The whole job, with the real commands, is in test_on_a_broker.py.
 """
