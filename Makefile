@@ -6,7 +6,7 @@ DEV    := .venv
 LOCKS  := worker-cpu worker-gpu demo dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-kafka test chaos chaos-campaign load soak mutants fuzz simulate check bench broker lock clean
+.PHONY: help demo demo-kafka test test-image chaos chaos-campaign load soak mutants fuzz simulate check bench broker lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -20,6 +20,10 @@ demo-kafka: $(DEV)/.ready ## The same on a real Kafka broker, exactly once, with
 test: $(DEV)/.ready ## Every test, on a real Kafka broker (needs Java 17 and Maven)
 	@$(DEV)/bin/python -m tests.broker install
 	$(DEV)/bin/python -m pytest $(ARGS)
+
+test-image: $(DEV)/.ready ## Build the image of a worker and let it score a topic (on Debian, as root: podman, runc, debootstrap)
+	@$(DEV)/bin/python -m tests.broker install
+	$(DEV)/bin/python -m pytest tests/image/image_checks.py $(ARGS)
 
 SEED    ?= 1
 MINUTES ?= 10

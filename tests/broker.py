@@ -93,7 +93,7 @@ def install(version: str = VERSION) -> Path:
     pom = POMS / f"{version}.xml"
     if not pom.exists():
         raise BrokerError(f"There is no {pom.name} in {POMS}: add one to test on Kafka {version}.")
-    cache = _cache()
+    cache = cache_folder()
     home = cache / f"kafka-{version}-{hashlib.sha256(pom.read_bytes()).hexdigest()[:8]}"
     if not home.exists():
         cache.mkdir(parents=True, exist_ok=True)
@@ -103,7 +103,8 @@ def install(version: str = VERSION) -> Path:
     return home / "lib"
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
+    """Where what was fetched once is kept, outside of the checkout."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "anomaly-worker"
 
 

@@ -21,7 +21,7 @@ from worker.settings_file import load_settings
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.md"), *ROOT.glob("helm/*.md")])
 ROW = re.compile(r"^\| `(anomaly_worker_\w+)` \| (\w+) \|([^|]*)\|", re.MULTILINE)
 PARSERS = {"anomaly-worker": worker_parser, "anomaly-export": export_parser}
 

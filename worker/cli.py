@@ -99,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_check(commands)
     _add_capture(commands)
     _add_score(commands)
+    _add_fetch(commands)
     _add_demo(commands)
     _add(commands, "settings", "print the settings in force, without secrets", _settings, epilog=_SETTINGS_EPILOG)
     return parser
@@ -154,6 +155,13 @@ def _add_score(commands: "argparse._SubParsersAction[_Parser]") -> None:
     backtest.add_arguments(parser)
 
 
+def _add_fetch(commands: "argparse._SubParsersAction[_Parser]") -> None:
+    from worker import fetch  # noqa: PLC0415
+
+    parser = _add(commands, "fetch", "write the model that the settings name to a local file", _fetch)
+    fetch.add_arguments(parser)
+
+
 def _add_demo(commands: "argparse._SubParsersAction[_Parser]") -> None:
     from worker import demo  # noqa: PLC0415
 
@@ -187,7 +195,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _leave_on_signals() -> None:
-    """Until the worker is there nothing is in flight, and an end at once is one in good order."""
+    """Until the worker is there nothing is in flight, and an end at once is one in good order.
+
+    Loading a model may take long, and process 1 of a container gets no signal that it has no handler for.
+    """
 
     def leave(number: int, frame: FrameType | None) -> NoReturn:
         del number, frame
@@ -248,6 +259,13 @@ def _score(arguments: argparse.Namespace) -> int:
 
     with _left_by_sigterm():
         return backtest.run(arguments, _load(arguments) if arguments.config else None)
+
+
+def _fetch(arguments: argparse.Namespace) -> int:
+    from worker import fetch  # noqa: PLC0415
+
+    with _left_by_sigterm():
+        return fetch.run(arguments, _load(arguments))
 
 
 def _settings(arguments: argparse.Namespace) -> int:

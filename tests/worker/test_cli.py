@@ -27,7 +27,7 @@ from worker.cli import main
 from worker.demo.cluster import embedded_cluster
 from worker.settings_file import HIDDEN
 
-COMMANDS = ("run", "check", "capture", "score", "demo", "settings")
+COMMANDS = ("run", "check", "capture", "score", "fetch", "demo", "settings")
 CANARY = "canary-3f1c"
 
 
@@ -302,6 +302,20 @@ def test_a_signal_before_there_is_a_worker_ends_it_in_good_order(number: signal.
         worker.send_signal(number)
         _, told = worker.communicate(timeout=20)
     assert (worker.returncode, told) == (0, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_the_model_is_read_ends_it_in_good_order(
+    config: Callable[..., str], tmp_path: Path, number: signal.Signals
+) -> None:
+    pipe = tmp_path / "slow.onnx"
+    os.mkfifo(pipe)
+    path = config(model={"uri": str(pipe)})
+    with subprocess.Popen(_command("run", "--config", path), stderr=subprocess.PIPE, text=True) as worker:
+        with pipe.open("wb"):  # returns once the worker has opened it, and is waiting for its content
+            worker.send_signal(number)
+            _, told = worker.communicate(timeout=20)
+        assert (worker.returncode, told) == (0, "")
 
 
 def _command(*argv: str) -> list[str]:

@@ -1,0 +1,86 @@
+"""The worker's image, built and at work on a real broker: `make test-image` (it is not part of `make test`)."""
+
+import json
+import re
+import subprocess
+import time
+import uuid
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.job import Job, wait_until
+from tests.end_to_end.stream import events
+from tests.image.podman import ROOT, build, command, complain_of_what_is_missing, podman
+from tests.topics import Topics
+
+
+@pytest.fixture(scope="module")
+def image() -> str:
+    complain_of_what_is_missing()
+    return build("cpu")
+
+
+def printed(image: str, program: str) -> str:
+    """What a program prints that the image's Python runs."""
+    argv = command(image, "-c", program, options=("--entrypoint=python",))
+    return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+@pytest.mark.timeout(1500)  # the first time packages are downloaded and installed
+def test_the_image_runs_the_worker_as_a_user_with_a_number(image: str) -> None:
+    (about,) = json.loads(podman("inspect", image))
+    assert about["Config"]["User"] == "65532:65532"
+    assert about["Config"]["Entrypoint"] == ["anomaly-worker"]
+    labels = about["Config"]["Labels"]
+    assert labels["org.opencontainers.image.licenses"] == "Apache-2.0"
+    told = subprocess.run(command(image, "--version"), capture_output=True, text=True, check=True, timeout=60)
+    assert told.stdout == f"anomaly-worker {labels['org.opencontainers.image.version']}\n"
+    print(f"size: {about['Size'] / 1e6:.0f} MB")  # noqa: T201 - shown by pytest -s
+
+
+def test_the_image_holds_what_the_lock_names_and_lists_it(image: str) -> None:
+    lock = (ROOT / "requirements" / "worker-cpu.txt").read_text(encoding="utf-8")
+    locked = set(re.findall(r"^([a-z0-9-]+)==([^\s;]+)", lock, re.MULTILINE))
+    listed = json.loads(printed(image, "print(open('/opt/anomaly-worker/sbom.cdx.json').read())"))
+    assert listed["bomFormat"] == "CycloneDX"
+    held = {part["name"].lower().replace("_", "-"): part["version"] for part in listed["components"]}
+    assert held.pop("anomaly-worker")
+    assert held.items() <= locked
+    assert {"confluent-kafka", "onnxruntime", "msgspec", "pyarrow"} <= held.keys()
+    assert "torch" not in held
+
+
+def test_the_image_has_the_compiled_part_and_no_compiler(image: str) -> None:
+    assert printed(image, "from worker import rows; print(rows.COMPILED)") == "True\n"
+    assert printed(image, "import shutil; print(shutil.which('cc'), shutil.which('pip'))") == "None None\n"
+
+
+def test_it_scores_a_topic_without_rights_on_its_machine_and_ends_by_sigterm(
+    image: str, bootstrap: str, tmp_path: Path
+) -> None:
+    topics = Topics(bootstrap)
+    job = Job(topics, tmp_path)
+    job.set({"model": {"uri": "/job/model.onnx"}, "http": {"port": None}})
+    (tmp_path / "worker.yaml").write_text(json.dumps(job._settings), encoding="utf-8")
+    tmp_path.chmod(0o755)
+    job.write(list(islice(events(), 3000)))
+    name = f"worker-{uuid.uuid4().hex[:10]}"
+    mounts = (f"--name={name}", f"--volume={tmp_path}:/job:ro")
+    argv = command(image, "run", "--config", "/job/worker.yaml", options=mounts)
+    with (tmp_path / "log").open("wb") as log, subprocess.Popen(argv, stdout=log, stderr=log) as container:
+        said = (tmp_path / "log").read_text
+        try:
+            wait_until(lambda: container.poll() is not None or bool(job.committed()), said, 60)
+            assert container.poll() is None, said()
+            job.wait_until_done()
+            since_s = time.monotonic()
+            podman("kill", "--signal=TERM", name)
+            assert container.wait(20) == 0, said()
+            assert time.monotonic() - since_s < 15
+        finally:
+            podman("kill", name, check=False)
+    job.set({"model": {"uri": str(job.model)}})
+    assert job.verify().scored > 2000
+    topics.delete_all()
