@@ -58,12 +58,13 @@ The same as a file, for --config (options override it):
 """
 
 _EVALUATE_NOTES = """\
-Beside the model's score as the worker publishes it (causal) stand the mean over all windows that cover a row (revised)
-and a plain z-score. Windows are cut as the manifest says. Labels are used for counting alone.
+Beside the model's score as the worker publishes it (causal) stand the mean over all windows that cover a row (revised),
+and three plain detectors: a z-score, PCA, and k-means prototypes. Windows are cut as the manifest says. Labels are
+used for counting alone.
 
 example:
   anomaly-export evaluate machines.onnx --data labelled.csv --label incident --entity machine --timestamp time \\
-      --json figures.json
+      --training-data machines.csv --json figures.json
 """
 
 
@@ -219,6 +220,13 @@ def _add_evaluate(commands: "argparse._SubParsersAction[_Parser]") -> argparse.A
     data.add_argument(
         "--label", metavar="COL", required=True, help="column of labels: 1 = a row of an incident, 0 = not"
     )
+    data.add_argument(
+        "--training-data",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="what the model was trained on, for PCA and prototypes to learn from (default: the oldest labelled rows)",
+    )
     figures = command.add_argument_group("figures")
     figures.add_argument(
         "--metric", nargs="+", metavar="NAME", help="which to compute (default: all; see docs/evaluation.md)"
@@ -285,6 +293,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         model=options.model,
         data=tuple(map(Path, options.data)),
         label=options.label,
+        training_data=tuple(map(Path, options.training_data)),
         entity=options.entity,
         timestamp=options.timestamp,
         timestamp_unit=options.timestamp_unit,

@@ -25,6 +25,8 @@ _MEANINGS: Mapping[str, str] = {
     "causal": "known at once, from a row and those before it",
     "revised": "the mean over all windows that cover a row; known up to W - 1 rows later, which its delay leaves out",
     "z-score": "a plain baseline, distances from the training medians; as many alarms as causal",
+    "PCA": "another, principal components and Mahalanobis distance of the window",
+    "prototypes": "another, the distance to the nearest of 512 typical windows (k-means)",
 }
 
 
@@ -37,6 +39,7 @@ class Evaluation:
     rules: Rules
     entities: tuple[str, ...]  # ("",) where all rows are of one
     has_times: bool
+    baselines_learned_from: str | None  # PCA and prototypes; None where there were too few rows for them
     verdicts: Mapping[str, Verdict]  # score -> figures; causal first
 
     @property
@@ -75,6 +78,7 @@ def as_json(evaluation: Evaluation) -> dict[str, Json]:
             "false_positive_rate": rules.false_positive_rate,
             "prior": rules.prior,
             "episode_gap_s": rules.episode_gap_ms / 1000 if evaluation.has_times else None,
+            "baselines_learned_from": evaluation.baselines_learned_from,
         },
         "scores": {
             name: {
@@ -165,6 +169,7 @@ def _notes(evaluation: Evaluation) -> list[str]:
     alarms = evaluation.verdicts["causal"].overall.alarms
     over_time = " ".join(_percent(rate) for rate in alarms.false_alarm_rate_over_time)
     notes = [f"{name}: {_MEANINGS[name]}" for name in evaluation.verdicts]
+    notes += [remark for remark in (_ground(evaluation), beaten_by(evaluation)) if remark is not None]
     notes.append(
         f"promised false alarms {_percent(evaluation.promised)}, realised {_percent(alarms.false_alarm_rate)}; "
         f"in tenths of each entity's rows, oldest first: {over_time}"
@@ -181,6 +186,29 @@ def _notes(evaluation: Evaluation) -> list[str]:
     if len(evaluation.entities) > _MOST_ENTITIES:
         notes.append(f"{len(evaluation.entities) - _MOST_ENTITIES:,} more entities: see --json")
     return notes
+
+
+def _ground(evaluation: Evaluation) -> str | None:
+    learned_from = evaluation.baselines_learned_from
+    if learned_from is None:
+        return "PCA and prototypes: too few rows to learn from"
+    hint = "; --training-data names what the model was trained on" if "these rows" in learned_from else ""
+    return f"PCA and prototypes learned from {learned_from}{hint}"
+
+
+def beaten_by(evaluation: Evaluation) -> str | None:
+    """A sentence where a baseline orders the rows no worse than the model does, by the first metric; else None."""
+    metric = evaluation.rules.metrics[0]
+    figures = {name: verdict.overall.ranking[metric] for name, verdict in evaluation.verdicts.items()}
+    causal = figures.pop("causal")
+    figures.pop("revised")
+    plain = {name: figure for name, figure in figures.items() if figure is not None}
+    if causal is None or not plain:
+        return None
+    best = max(plain, key=lambda name: plain[name])
+    if plain[best] < causal:
+        return None
+    return f"the model does not beat {best} here: {_HEADINGS[metric]} {causal:.3f} against {plain[best]:.3f}"
 
 
 def _percent(share: float | None) -> str:

@@ -80,8 +80,7 @@ def score_rows(
     network: Network, manifest: Manifest, rows: LabelledRows, on_rows: Callable[[int, int | None], None]
 ) -> RowScores:
     """Scores every row of every entity. The network's inputs beyond `window` need times and entities in the rows."""
-    max_gap_ms = None if manifest.max_gap_s is None else round(manifest.max_gap_s * 1000)
-    windows = every_window(rows.sample, window=manifest.window, max_gap_ms=max_gap_ms)
+    windows = every_window(rows.sample, window=manifest.window, max_gap_ms=manifest.max_gap_ms)
     place = _entity_places(rows.entities, manifest)[rows.sample.entity]
     causal = np.empty(len(windows))
     revised = _Mean(len(windows), manifest.window)
