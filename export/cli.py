@@ -18,7 +18,7 @@ from rich.console import Console
 
 from export.artifact import read_manifest, write_file
 from export.errors import ExitCode, ExportError, UsageError
-from export.evaluation_report import as_json, print_evaluation
+from export.evaluation_report import Evaluation, as_json, print_evaluation
 from export.inspection import print_manifest
 from export.progress import TerminalWatch
 from export.report import TrainingReport, print_report
@@ -248,7 +248,14 @@ def _add_evaluate(commands: "argparse._SubParsersAction[_Parser]") -> argparse.A
         metavar="SECONDS",
         help="alarms of an entity no further apart are one episode (default: 3600)",
     )
-    command.add_argument("--json", type=Path, metavar="FILE", help="write every figure, of every entity too")
+    outputs = command.add_argument_group("output")
+    outputs.add_argument("--json", type=Path, metavar="FILE", help="write every figure, of every entity too")
+    outputs.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE.html",
+        help="write a page with plots, and the JSON beside it (FILE.json, unless --json names another)",
+    )
     return command
 
 
@@ -304,13 +311,33 @@ def _evaluate(options: argparse.Namespace) -> None:
         false_positive_rate=options.false_positive_rate,
         prior=options.prior,
         episode_gap_s=options.episode_gap,
-        json=options.json,
+        json=_json_beside(options.report) if options.json is None else options.json,
+        report=options.report,
     )
+    page_of = None if config.report is None else _page_of()
     with TerminalWatch(Console(stderr=True)) as watch:
         evaluation = evaluate(config, watch)
-    if options.json is not None:
-        write_file(json.dumps(as_json(evaluation), indent=2).encode() + b"\n", options.json)
+    if config.json is not None:
+        write_file(json.dumps(as_json(evaluation), indent=2).encode() + b"\n", config.json)
+    if config.report is not None and page_of is not None:
+        write_file(page_of(evaluation).encode(), config.report)
     print_evaluation(evaluation, Console())
+
+
+def _json_beside(report: Path | None) -> Path | None:
+    if report is None:
+        return None
+    if report.suffix.lower() not in {".html", ".htm"}:
+        raise UsageError(f"--report {report}: its name must end in .html.")
+    return report.with_suffix(".json")
+
+
+def _page_of() -> "Callable[[Evaluation], str]":
+    try:
+        from export.evaluation_page import evaluation_page  # noqa: PLC0415  # brings matplotlib
+    except ModuleNotFoundError as error:
+        raise ExportError(f"--report needs {error.name}: pip install 'anomaly-worker[files,cpu,picture]'.") from error
+    return evaluation_page
 
 
 def _inspect(options: argparse.Namespace) -> None:

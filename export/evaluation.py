@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from export.alarm_rate import kept_promise
 from export.artifact import read_artifact, refuse_overwriting
 from export.baseline_ground import Ground, ground_of_labelled, ground_of_training
 from export.baselines import fit_baselines
@@ -19,9 +20,12 @@ from export.labelled import LabelledRows, read_labelled, with_label
 from export.scoring import Network, RowScores, score_rows
 from export.verdict import Judged, Rules, Verdict, judge, known_metrics
 from export.windows import every_window
+from export.worst_incidents import worst_incidents
 from export.z_score import z_score
 from schemas.artifact import ELAPSED
 from schemas.manifest import Manifest
+
+_PROMISES = 40  # as many points make a smooth curve
 
 VUS_WINDOW = 100
 """Rows, the same for every model, so that models compare; 0 where each event is judged by itself."""
@@ -58,6 +62,7 @@ class EvaluationConfig:
     prior: float | None = None
     episode_gap_s: float = 3600.0
     json: Path | None = None
+    report: Path | None = None
 
 
 def evaluate(config: EvaluationConfig, watch: Watch) -> Evaluation:
@@ -80,6 +85,7 @@ def evaluate(config: EvaluationConfig, watch: Watch) -> Evaluation:
     rules = _rules(config, manifest)
     ground = _ground(config, manifest, rows, watch)
     baselines = _baseline_scores(ground, manifest, rows, watch)
+    judged = _judged(config, rows, scores, baselines)
     return Evaluation(
         manifest=manifest,
         threshold=config.threshold,
@@ -87,7 +93,11 @@ def evaluate(config: EvaluationConfig, watch: Watch) -> Evaluation:
         entities=rows.entities,
         has_times=rows.sample.event_time_ms is not None,
         baselines_learned_from=ground.told if "PCA" in baselines else None,
-        verdicts=_verdicts(config, rows, scores, baselines, rules, watch),
+        verdicts=_verdicts(judged, rows, rules, watch),
+        judged=judged,
+        slices=rows.slices(),
+        kept_promises=_kept_promises(judged["causal"], manifest),
+        worst_incidents=worst_incidents(network, manifest, rows, scores.causal, judged["causal"].alarm),
     )
 
 
@@ -104,10 +114,11 @@ def _require_sense(config: EvaluationConfig) -> None:
             raise UsageError(f"{option} must be {rule}.")
     if config.timestamp_unit not in {None, *UNITS}:
         raise UsageError(f"--timestamp-unit {config.timestamp_unit}: give {', '.join(UNITS)}.")
-    if config.json is not None:
-        refuse_overwriting("--json", config.json, [config.model, *config.data, *config.training_data])
-        if not config.json.parent.is_dir():
-            raise UsageError(f"--json {config.json}: the folder {config.json.parent} does not exist; create it first.")
+    for option, output in (("--report", config.report), ("--json", config.json)):
+        if output is not None:
+            refuse_overwriting(option, output, [config.model, *config.data, *config.training_data])
+            if not output.parent.is_dir():
+                raise UsageError(f"{option} {output}: the folder {output.parent} does not exist; create it first.")
 
 
 def _dataset(config: EvaluationConfig, manifest: Manifest) -> Dataset:
@@ -169,32 +180,44 @@ def _baseline_scores(
     return scores
 
 
-def _verdicts(
-    config: EvaluationConfig,
-    rows: LabelledRows,
-    scores: RowScores,
-    baselines: Mapping[str, NDArray[np.float64]],
-    rules: Rules,
-    watch: Watch,
-) -> dict[str, Verdict]:
+def _judged(
+    config: EvaluationConfig, rows: LabelledRows, scores: RowScores, baselines: Mapping[str, NDArray[np.float64]]
+) -> dict[str, Judged]:
+    """Every score by its name, causal first, with the alarms that it raises."""
     alarm = (scores.causal > config.threshold) & ~scores.warming
     candidates = {
         "causal": (scores.causal, alarm),
         "revised": (scores.revised, (scores.revised > config.threshold) & ~scores.warming),
     }
     candidates |= {name: (score, _as_many(score, alarm, scores.warming)) for name, score in baselines.items()}
-    verdicts = {}
-    for name, (score, raised) in candidates.items():
-        watch.stage(f"judging {name}")
-        judged = Judged(
+    return {
+        name: Judged(
             label=rows.label,
             score=score,
             alarm=raised,
             warming=scores.warming,
             time_ms=rows.sample.event_time_ms,
         )
-        verdicts[name] = judge(judged, rows.slices(), rules, watch.rows)
+        for name, (score, raised) in candidates.items()
+    }
+
+
+def _verdicts(judged: Mapping[str, Judged], rows: LabelledRows, rules: Rules, watch: Watch) -> dict[str, Verdict]:
+    verdicts = {}
+    for name, of in judged.items():
+        watch.stage(f"judging {name}")
+        verdicts[name] = judge(of, rows.slices(), rules, watch.rows)
     return verdicts
+
+
+def _kept_promises(judged: Judged, manifest: Manifest) -> list[tuple[float, float]]:
+    """At thresholds from half of the normal rows down to a single one of them."""
+    normal = judged.score[~judged.label & ~judged.warming]
+    if len(normal) == 0:
+        return []
+    promised = np.geomspace(0.5, min(0.5, 1 / len(normal)), _PROMISES)
+    realised = kept_promise(normal, manifest.alarm_rate, promised)
+    return list(zip(promised.tolist(), realised.tolist(), strict=True))
 
 
 def _as_many(score: NDArray[np.float64], alarm: NDArray[np.bool_], warming: NDArray[np.bool_]) -> NDArray[np.bool_]:
