@@ -67,6 +67,14 @@ example:
       --training-data machines.csv --json figures.json
 """
 
+_BENCHMARK_NOTES = """\
+Nothing is tuned to a part: the options of `train` depend on the kind of event alone. An item that is done is kept in
+--output and not done again, so a run that was ended goes on where it was.
+
+example:
+  anomaly-export benchmark --suite data --parts ts_u tabular --output figures.json
+"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code.
@@ -128,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"anomaly-export {version('anomaly-worker')}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_train, _add_evaluate, _add_inspect):
+    for add in (_add_train, _add_evaluate, _add_benchmark, _add_inspect):
         command = add(commands)
         command.add_argument("--debug", action="store_true", help="on an error show the traceback")
     return parser
@@ -259,6 +267,30 @@ def _add_evaluate(commands: "argparse._SubParsersAction[_Parser]") -> argparse.A
     return command
 
 
+def _add_benchmark(commands: "argparse._SubParsersAction[_Parser]") -> argparse.ArgumentParser:
+    command = commands.add_parser(
+        "benchmark",
+        help="train and judge on a suite of public data",
+        description="Trains on every part of a suite with one configuration a kind of event, and judges the scores.",
+        epilog=_BENCHMARK_NOTES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(command=_benchmark)
+    command.add_argument("--suite", type=Path, required=True, metavar="DIR", help="the suite's files")
+    command.add_argument("--parts", nargs="+", metavar="NAME", help="which parts (default: all that are there)")
+    command.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N", help="default: 0 1 2")
+    command.add_argument("--detector", metavar="FAMILY", help="as for train (default: its default)")
+    command.add_argument(
+        "--output",
+        type=Path,
+        default=Path("benchmark.json"),
+        metavar="FILE.json",
+        help="results, and beside them the tables as Markdown; what it holds is kept (default: benchmark.json)",
+    )
+    command.add_argument("--anew", action="store_true", help="keep nothing of an earlier run")
+    return command
+
+
 def _add_inspect(commands: "argparse._SubParsersAction[_Parser]") -> argparse.ArgumentParser:
     command = commands.add_parser(
         "inspect",
@@ -338,6 +370,40 @@ def _page_of() -> "Callable[[Evaluation], str]":
     except ModuleNotFoundError as error:
         raise ExportError(f"--report needs {error.name}: pip install 'anomaly-worker[files,cpu,picture]'.") from error
     return evaluation_page
+
+
+def _benchmark(options: argparse.Namespace) -> None:
+    try:
+        from export.benchmark import BenchmarkConfig, benchmark  # noqa: PLC0415  # brings torch
+        from export.benchmark_report import figures_in_words, markdown  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise ExportError(f"A benchmark needs {error.name}: pip install 'anomaly-worker[export,cpu]'.") from error
+    config = BenchmarkConfig(
+        suite=options.suite,
+        parts=None if options.parts is None else tuple(options.parts),
+        seeds=tuple(dict.fromkeys(options.seeds)),
+        detector=options.detector,
+        output=options.output,
+        anew=options.anew,
+    )
+    told = Console(stderr=True)
+    with TerminalWatch(told) as watch:
+        results, lines = benchmark(
+            config,
+            watch,
+            lambda result: told.print(figures_in_words(result), highlight=False, markup=False, soft_wrap=True),
+        )
+    text = markdown(results, lines, command=_typed(options))
+    write_file(text.encode(), config.output.with_suffix(".md"))
+    sys.stdout.write(text)
+
+
+def _typed(options: argparse.Namespace) -> str:
+    """The command as somebody else would type it, wherever their suite lies."""
+    words = ["anomaly-export benchmark --suite DIR"]
+    words += [f"--parts {' '.join(options.parts)}"] if options.parts else []
+    words += [f"--detector {options.detector}"] if options.detector else []
+    return " ".join(words)
 
 
 def _inspect(options: argparse.Namespace) -> None:
