@@ -194,6 +194,14 @@ def _add_detector_options(group: "argparse._ArgumentGroup") -> None:
         "--max-gap", metavar="SECONDS", help="a longer time between two events cuts the window (default: never)"
     )
     group.add_argument(
+        "--alerts-per-day",
+        metavar="N",
+        help="the alarm rate as a budget: so many normal events a day, all entities together",
+    )
+    group.add_argument(
+        "--events-per-day", metavar="N", help="what the budget is out of (default: as many as the data's times tell)"
+    )
+    group.add_argument(
         "--alarm-rate", metavar="P", help="share of normal events that may score above 1 (default: 0.001)"
     )
     group.add_argument("--bottleneck", metavar="N", help="narrowest layer (default: a sixteenth of window * features)")

@@ -71,6 +71,7 @@ def train(config: TrainingConfig, watch: Watch, *, families: Mapping[str, Family
         )
     dataset = _dataset(config)
     survey, parts = _windows(dataset, config, watch)
+    config = config.with_alarm_rate(survey.events_per_day)
     watch.stage("preparing torch")
     with _repeatable(config.threads):
         watch.stage("training")
