@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 PARTS = 10
 DAY_MS = 86_400_000
 
+Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 
@@ -83,6 +84,18 @@ def together(counts: Sequence[AlarmCounts]) -> AlarmCounts:
         false_alarms=tuple(map(sum, zip(*(count.false_alarms for count in counts), strict=True))),
         entity_days=sum(days) if len(days) == len(counts) else None,
     )
+
+
+def kept_promise(score: Float64, alarm_rate: float, promised: Float64) -> Float64:
+    """The shares of normal rows that would raise an alarm at thresholds which promise these shares, all in (0, 1).
+
+    Args:
+        score: (n,) of normal rows that may raise one, in units of the artifact contract.
+        alarm_rate: The one of the manifest, at which the score is 1.
+        promised: (k,) p-values.
+    """
+    threshold = np.log(promised) / np.log(alarm_rate)
+    return np.asarray(1 - np.searchsorted(np.sort(score), threshold, side="right") / len(score))
 
 
 def _by_part(part: Int64) -> tuple[int, ...]:

@@ -18,8 +18,10 @@ _RARE_KNOTS = 24
 # Nearer to the alarm rate the tail fits better (5 % took every second alarm away on machine data, 1 % every tenth).
 _TAIL_SHARE = 0.01
 _FEWEST_EXCEEDANCES = 20
-# Raw scores are of the order of 1; knots nearer than this would make float32 slopes of noise.
-_CLOSEST_KNOTS = 1e-5
+# Raw scores are of the order of 1, and two runtimes differ in them by 1e-6: over nearer knots that would become a
+# difference in the score (a series that never moves has raw scores of 1e-5, nothing but rounding).
+_CLOSEST_KNOTS = 1e-2
+_CLOSEST_SHARE = 1e-5  # of the highest knot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +90,7 @@ def _rising(
     knots: NDArray[np.float64], surprise: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Without the knots that do not rise (equal scores): of equal ones the rarest counts."""
-    closest = _CLOSEST_KNOTS * max(1.0, float(knots[-1]))
+    closest = max(_CLOSEST_KNOTS, _CLOSEST_SHARE * float(knots[-1]))
     kept = [len(knots) - 1]
     for place in range(len(knots) - 2, -1, -1):
         if knots[kept[-1]] - knots[place] > closest:

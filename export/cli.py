@@ -18,7 +18,7 @@ from rich.console import Console
 
 from export.artifact import read_manifest, write_file
 from export.errors import ExitCode, ExportError, UsageError
-from export.evaluation_report import as_json, print_evaluation
+from export.evaluation_report import Evaluation, as_json, print_evaluation
 from export.inspection import print_manifest
 from export.progress import TerminalWatch
 from export.report import TrainingReport, print_report
@@ -58,12 +58,21 @@ The same as a file, for --config (options override it):
 """
 
 _EVALUATE_NOTES = """\
-Beside the model's score as the worker publishes it (causal) stand the mean over all windows that cover a row (revised)
-and a plain z-score. Windows are cut as the manifest says. Labels are used for counting alone.
+Beside the model's score as the worker publishes it (causal) stand the mean over all windows that cover a row (revised),
+and three plain detectors: a z-score, PCA, and k-means prototypes. Windows are cut as the manifest says. Labels are
+used for counting alone.
 
 example:
   anomaly-export evaluate machines.onnx --data labelled.csv --label incident --entity machine --timestamp time \\
-      --json figures.json
+      --training-data machines.csv --json figures.json
+"""
+
+_BENCHMARK_NOTES = """\
+Nothing is tuned to a part: the options of `train` depend on the kind of event alone. An item that is done is kept in
+--output and not done again, so a run that was ended goes on where it was.
+
+example:
+  anomaly-export benchmark --suite data --parts ts_u tabular --output figures.json
 """
 
 
@@ -127,7 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"anomaly-export {version('anomaly-worker')}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_train, _add_evaluate, _add_inspect):
+    for add in (_add_train, _add_evaluate, _add_benchmark, _add_inspect):
         command = add(commands)
         command.add_argument("--debug", action="store_true", help="on an error show the traceback")
     return parser
@@ -185,6 +194,14 @@ def _add_detector_options(group: "argparse._ArgumentGroup") -> None:
         "--max-gap", metavar="SECONDS", help="a longer time between two events cuts the window (default: never)"
     )
     group.add_argument(
+        "--alerts-per-day",
+        metavar="N",
+        help="the alarm rate as a budget: so many normal events a day, all entities together",
+    )
+    group.add_argument(
+        "--events-per-day", metavar="N", help="what the budget is out of (default: as many as the data's times tell)"
+    )
+    group.add_argument(
         "--alarm-rate", metavar="P", help="share of normal events that may score above 1 (default: 0.001)"
     )
     group.add_argument("--bottleneck", metavar="N", help="narrowest layer (default: a sixteenth of window * features)")
@@ -219,6 +236,13 @@ def _add_evaluate(commands: "argparse._SubParsersAction[_Parser]") -> argparse.A
     data.add_argument(
         "--label", metavar="COL", required=True, help="column of labels: 1 = a row of an incident, 0 = not"
     )
+    data.add_argument(
+        "--training-data",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="what the model was trained on, for PCA and prototypes to learn from (default: the oldest labelled rows)",
+    )
     figures = command.add_argument_group("figures")
     figures.add_argument(
         "--metric", nargs="+", metavar="NAME", help="which to compute (default: all; see docs/evaluation.md)"
@@ -240,7 +264,38 @@ def _add_evaluate(commands: "argparse._SubParsersAction[_Parser]") -> argparse.A
         metavar="SECONDS",
         help="alarms of an entity no further apart are one episode (default: 3600)",
     )
-    command.add_argument("--json", type=Path, metavar="FILE", help="write every figure, of every entity too")
+    outputs = command.add_argument_group("output")
+    outputs.add_argument("--json", type=Path, metavar="FILE", help="write every figure, of every entity too")
+    outputs.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE.html",
+        help="write a page with plots, and the JSON beside it (FILE.json, unless --json names another)",
+    )
+    return command
+
+
+def _add_benchmark(commands: "argparse._SubParsersAction[_Parser]") -> argparse.ArgumentParser:
+    command = commands.add_parser(
+        "benchmark",
+        help="train and judge on a suite of public data",
+        description="Trains on every part of a suite with one configuration a kind of event, and judges the scores.",
+        epilog=_BENCHMARK_NOTES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(command=_benchmark)
+    command.add_argument("--suite", type=Path, required=True, metavar="DIR", help="the suite's files")
+    command.add_argument("--parts", nargs="+", metavar="NAME", help="which parts (default: all that are there)")
+    command.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N", help="default: 0 1 2")
+    command.add_argument("--detector", metavar="FAMILY", help="as for train (default: its default)")
+    command.add_argument(
+        "--output",
+        type=Path,
+        default=Path("benchmark.json"),
+        metavar="FILE.json",
+        help="results, and beside them the tables as Markdown; what it holds is kept (default: benchmark.json)",
+    )
+    command.add_argument("--anew", action="store_true", help="keep nothing of an earlier run")
     return command
 
 
@@ -285,6 +340,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         model=options.model,
         data=tuple(map(Path, options.data)),
         label=options.label,
+        training_data=tuple(map(Path, options.training_data)),
         entity=options.entity,
         timestamp=options.timestamp,
         timestamp_unit=options.timestamp_unit,
@@ -295,13 +351,67 @@ def _evaluate(options: argparse.Namespace) -> None:
         false_positive_rate=options.false_positive_rate,
         prior=options.prior,
         episode_gap_s=options.episode_gap,
-        json=options.json,
+        json=_json_beside(options.report) if options.json is None else options.json,
+        report=options.report,
     )
+    page_of = None if config.report is None else _page_of()
     with TerminalWatch(Console(stderr=True)) as watch:
         evaluation = evaluate(config, watch)
-    if options.json is not None:
-        write_file(json.dumps(as_json(evaluation), indent=2).encode() + b"\n", options.json)
+    if config.json is not None:
+        write_file(json.dumps(as_json(evaluation), indent=2).encode() + b"\n", config.json)
+    if config.report is not None and page_of is not None:
+        write_file(page_of(evaluation).encode(), config.report)
     print_evaluation(evaluation, Console())
+
+
+def _json_beside(report: Path | None) -> Path | None:
+    if report is None:
+        return None
+    if report.suffix.lower() not in {".html", ".htm"}:
+        raise UsageError(f"--report {report}: its name must end in .html.")
+    return report.with_suffix(".json")
+
+
+def _page_of() -> "Callable[[Evaluation], str]":
+    try:
+        from export.evaluation_page import evaluation_page  # noqa: PLC0415  # brings matplotlib
+    except ModuleNotFoundError as error:
+        raise ExportError(f"--report needs {error.name}: pip install 'anomaly-worker[files,cpu,picture]'.") from error
+    return evaluation_page
+
+
+def _benchmark(options: argparse.Namespace) -> None:
+    try:
+        from export.benchmark import BenchmarkConfig, benchmark  # noqa: PLC0415  # brings torch
+        from export.benchmark_report import figures_in_words, markdown  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise ExportError(f"A benchmark needs {error.name}: pip install 'anomaly-worker[export,cpu]'.") from error
+    config = BenchmarkConfig(
+        suite=options.suite,
+        parts=None if options.parts is None else tuple(options.parts),
+        seeds=tuple(dict.fromkeys(options.seeds)),
+        detector=options.detector,
+        output=options.output,
+        anew=options.anew,
+    )
+    told = Console(stderr=True)
+    with TerminalWatch(told) as watch:
+        results, lines = benchmark(
+            config,
+            watch,
+            lambda result: told.print(figures_in_words(result), highlight=False, markup=False, soft_wrap=True),
+        )
+    text = markdown(results, lines, command=_typed(options))
+    write_file(text.encode(), config.output.with_suffix(".md"))
+    sys.stdout.write(text)
+
+
+def _typed(options: argparse.Namespace) -> str:
+    """The command as somebody else would type it, wherever their suite lies."""
+    words = ["anomaly-export benchmark --suite DIR"]
+    words += [f"--parts {' '.join(options.parts)}"] if options.parts else []
+    words += [f"--detector {options.detector}"] if options.detector else []
+    return " ".join(words)
 
 
 def _inspect(options: argparse.Namespace) -> None:

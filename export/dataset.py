@@ -8,20 +8,33 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from export.columns import Columns, is_number
+from export.columns import Columns, choose_columns, is_number
 from export.errors import DataError, UsageError
 from export.event_time import UnreadableTimeError, milliseconds
-from export.table_file import TableFile
+from export.table_file import TableFile, open_table
 from export.windows import Sample
 
 OnRows = Callable[[int], None]
 """Told how many rows a pass has read so far."""
+
+
+class DataOptions(Protocol):
+    """What every command that reads rows was told of their columns; None = see `choose_columns`."""
+
+    @property
+    def entity(self) -> str | None: ...  # noqa: D102  # the columns are the meaning
+    @property
+    def timestamp(self) -> str | None: ...  # noqa: D102
+    @property
+    def timestamp_unit(self) -> str | None: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +135,28 @@ class Dataset:
             rows_read += len(chunk.entity)
             on_rows(rows_read)
         return _joined(kept, survey.rows_of_entity)
+
+
+def open_dataset(
+    paths: Sequence[Path], options: DataOptions, *, features: Sequence[str] | None, named_by: str = "--data"
+) -> Dataset:
+    """The files, opened, with the columns to read; errors as of `open_table` and `choose_columns`.
+
+    Args:
+        paths: In the order in which they are read.
+        options: The columns of entity and time.
+        features: The columns of numbers; None = every other numeric one.
+        named_by: The option that a sentence speaks of.
+    """
+    tables = [open_table(path, option=named_by) for path in paths]
+    columns = choose_columns(
+        tables,
+        entity=options.entity,
+        timestamp=options.timestamp,
+        timestamp_unit=options.timestamp_unit,
+        features=features,
+    )
+    return Dataset(tables, columns)
 
 
 class _Tally:

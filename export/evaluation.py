@@ -1,5 +1,6 @@
 """The composition: an artifact and labelled files become figures about its scores. Prints nothing, imports no torch."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -7,19 +8,24 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from export.alarm_rate import kept_promise
 from export.artifact import read_artifact, refuse_overwriting
-from export.columns import choose_columns
-from export.dataset import Dataset
+from export.baseline_ground import Ground, ground_of_labelled, ground_of_training
+from export.baselines import fit_baselines
+from export.dataset import Dataset, open_dataset
 from export.errors import ExportError, UsageError
 from export.evaluation_report import Evaluation
 from export.event_time import UNITS
 from export.labelled import LabelledRows, read_labelled, with_label
 from export.scoring import Network, RowScores, score_rows
-from export.table_file import open_table
 from export.verdict import Judged, Rules, Verdict, judge, known_metrics
+from export.windows import every_window
+from export.worst_incidents import worst_incidents
 from export.z_score import z_score
 from schemas.artifact import ELAPSED
 from schemas.manifest import Manifest
+
+_PROMISES = 40  # as many points make a smooth curve
 
 VUS_WINDOW = 100
 """Rows, the same for every model, so that models compare; 0 where each event is judged by itself."""
@@ -44,6 +50,7 @@ class EvaluationConfig:
     model: Path
     data: tuple[Path, ...]
     label: str
+    training_data: tuple[Path, ...] = ()
     entity: str | None = None
     timestamp: str | None = None
     timestamp_unit: str | None = None
@@ -55,6 +62,7 @@ class EvaluationConfig:
     prior: float | None = None
     episode_gap_s: float = 3600.0
     json: Path | None = None
+    report: Path | None = None
 
 
 def evaluate(config: EvaluationConfig, watch: Watch) -> Evaluation:
@@ -75,13 +83,21 @@ def evaluate(config: EvaluationConfig, watch: Watch) -> Evaluation:
     scores = score_rows(network, manifest, rows, watch.rows)
     _require_finite(scores, rows)
     rules = _rules(config, manifest)
+    ground = _ground(config, manifest, rows, watch)
+    baselines = _baseline_scores(ground, manifest, rows, watch)
+    judged = _judged(config, rows, scores, baselines)
     return Evaluation(
         manifest=manifest,
         threshold=config.threshold,
         rules=rules,
         entities=rows.entities,
         has_times=rows.sample.event_time_ms is not None,
-        verdicts=_verdicts(config, manifest, rows, scores, rules, watch),
+        baselines_learned_from=ground.told if "PCA" in baselines else None,
+        verdicts=_verdicts(judged, rows, rules, watch),
+        judged=judged,
+        slices=rows.slices(),
+        kept_promises=_kept_promises(judged["causal"], manifest),
+        worst_incidents=worst_incidents(network, manifest, rows, scores.causal, judged["causal"].alarm),
     )
 
 
@@ -98,10 +114,11 @@ def _require_sense(config: EvaluationConfig) -> None:
             raise UsageError(f"{option} must be {rule}.")
     if config.timestamp_unit not in {None, *UNITS}:
         raise UsageError(f"--timestamp-unit {config.timestamp_unit}: give {', '.join(UNITS)}.")
-    if config.json is not None:
-        refuse_overwriting("--json", config.json, [config.model, *config.data])
-        if not config.json.parent.is_dir():
-            raise UsageError(f"--json {config.json}: the folder {config.json.parent} does not exist; create it first.")
+    for option, output in (("--report", config.report), ("--json", config.json)):
+        if output is not None:
+            refuse_overwriting(option, output, [config.model, *config.data, *config.training_data])
+            if not output.parent.is_dir():
+                raise UsageError(f"{option} {output}: the folder {output.parent} does not exist; create it first.")
 
 
 def _dataset(config: EvaluationConfig, manifest: Manifest) -> Dataset:
@@ -111,20 +128,13 @@ def _dataset(config: EvaluationConfig, manifest: Manifest) -> Dataset:
             f"--features names {len(features)} columns, but the model reads {len(manifest.features)}: "
             f"{', '.join(manifest.feature_names)}."
         )
-    tables = [open_table(path) for path in config.data]
-    columns = choose_columns(
-        tables,
-        entity=config.entity,
-        timestamp=config.timestamp,
-        timestamp_unit=config.timestamp_unit,
-        features=with_label(features, config.label),
-    )
-    if manifest.max_gap_s is not None and columns.timestamp is None:
+    dataset = open_dataset(config.data, config, features=with_label(features, config.label))
+    if manifest.max_gap_s is not None and dataset.columns.timestamp is None:
         raise UsageError(
             f"This model cuts its windows where more than {manifest.max_gap_s:g} s pass between two events: "
             "name the column of times by --timestamp."
         )
-    return Dataset(tables, columns)
+    return dataset
 
 
 def _require_finite(scores: RowScores, rows: LabelledRows) -> None:
@@ -147,29 +157,67 @@ def _rules(config: EvaluationConfig, manifest: Manifest) -> Rules:
     )
 
 
-def _verdicts(
-    config: EvaluationConfig, manifest: Manifest, rows: LabelledRows, scores: RowScores, rules: Rules, watch: Watch
-) -> dict[str, Verdict]:
+def _ground(config: EvaluationConfig, manifest: Manifest, rows: LabelledRows, watch: Watch) -> Ground:
+    if not config.training_data:
+        return ground_of_labelled(rows, manifest)
+    watch.stage("reading the training data")
+    training = open_dataset(config.training_data, config, features=manifest.feature_names, named_by="--training-data")
+    return ground_of_training(training, manifest, watch.rows)
+
+
+def _baseline_scores(
+    ground: Ground, manifest: Manifest, rows: LabelledRows, watch: Watch
+) -> dict[str, NDArray[np.float64]]:
+    """Of every row, by the baseline's name; those that can be fitted."""
+    plain = z_score(rows.sample.features, manifest.features)
+    scores = {} if plain is None else {"z-score": plain}
+    watch.stage("fitting baselines")
+    fitted = fit_baselines(ground.windows, ground.rows)
+    if fitted is not None:
+        watch.stage("scoring by baselines")
+        windows = every_window(rows.sample, window=manifest.window, max_gap_ms=manifest.max_gap_ms)
+        scores |= fitted.score(windows, watch.rows)
+    return scores
+
+
+def _judged(
+    config: EvaluationConfig, rows: LabelledRows, scores: RowScores, baselines: Mapping[str, NDArray[np.float64]]
+) -> dict[str, Judged]:
+    """Every score by its name, causal first, with the alarms that it raises."""
     alarm = (scores.causal > config.threshold) & ~scores.warming
     candidates = {
         "causal": (scores.causal, alarm),
         "revised": (scores.revised, (scores.revised > config.threshold) & ~scores.warming),
     }
-    plain = z_score(rows.sample.features, manifest.features)
-    if plain is not None:
-        candidates["z-score"] = (plain, _as_many(plain, alarm, scores.warming))
-    verdicts = {}
-    for name, (score, raised) in candidates.items():
-        watch.stage(f"judging {name}")
-        judged = Judged(
+    candidates |= {name: (score, _as_many(score, alarm, scores.warming)) for name, score in baselines.items()}
+    return {
+        name: Judged(
             label=rows.label,
             score=score,
             alarm=raised,
             warming=scores.warming,
             time_ms=rows.sample.event_time_ms,
         )
-        verdicts[name] = judge(judged, rows.slices(), rules, watch.rows)
+        for name, (score, raised) in candidates.items()
+    }
+
+
+def _verdicts(judged: Mapping[str, Judged], rows: LabelledRows, rules: Rules, watch: Watch) -> dict[str, Verdict]:
+    verdicts = {}
+    for name, of in judged.items():
+        watch.stage(f"judging {name}")
+        verdicts[name] = judge(of, rows.slices(), rules, watch.rows)
     return verdicts
+
+
+def _kept_promises(judged: Judged, manifest: Manifest) -> list[tuple[float, float]]:
+    """At thresholds from half of the normal rows down to a single one of them."""
+    normal = judged.score[~judged.label & ~judged.warming]
+    if len(normal) == 0:
+        return []
+    promised = np.geomspace(0.5, min(0.5, 1 / len(normal)), _PROMISES)
+    realised = kept_promise(normal, manifest.alarm_rate, promised)
+    return list(zip(promised.tolist(), realised.tolist(), strict=True))
 
 
 def _as_many(score: NDArray[np.float64], alarm: NDArray[np.bool_], warming: NDArray[np.bool_]) -> NDArray[np.bool_]:

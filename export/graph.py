@@ -22,6 +22,7 @@ class Outputs(NamedTuple):
     p_value: Tensor  # (batch,)
     contribution: Tensor  # (batch, W, F)
     expected: Tensor  # (batch, W, F)
+    step_score: Tensor  # (batch, W)
 
 
 class ScoredDetector(nn.Module):
@@ -52,7 +53,9 @@ class ScoredDetector(nn.Module):
         score = self.surprise(raw) / self.surprise_at_threshold
         p_value = torch.exp(score * -self.surprise_at_threshold).clamp(min=_SMALLEST_P)
         p_value = torch.where(score > 1, p_value.clamp(max=self.p_below), p_value.clamp(min=self.p_above))
-        return Outputs(score, p_value, shares(blame), expected)
+        # Of all its rows a window says the same: a mean of whole windows' scores finds more than one of rows' errors.
+        step_score = score.unsqueeze(1).expand(-1, window.shape[1])
+        return Outputs(score, p_value, shares(blame), expected, step_score)
 
     def surprise(self, raw: Tensor) -> Tensor:
         """(batch,) -log(p) of raw scores, before any rounding of p."""

@@ -10,7 +10,7 @@ from torch import nn
 
 from export.errors import ParityError
 from export.graph import Outputs
-from schemas.artifact import CONTRIBUTION, EXPECTED, P_VALUE, SCORE, WINDOW
+from schemas.artifact import CONTRIBUTION, EXPECTED, P_VALUE, SCORE, STEP_SCORE, WINDOW
 from schemas.manifest import Tolerance
 
 BATCHES = (1, 3, 64, 1000)
@@ -59,6 +59,7 @@ def tolerances(wanted: Arrays, *, leeway: float = 1.0) -> dict[str, Tolerance]:
         SCORE: Tolerance(absolute=1e-4 * leeway, relative=1e-4 * leeway),
         P_VALUE: Tolerance(absolute=1e-12, relative=1e-2 * leeway),
         CONTRIBUTION: Tolerance(absolute=1e-4 * leeway, relative=1e-3 * leeway),
+        STEP_SCORE: Tolerance(absolute=1e-4 * leeway, relative=1e-4 * leeway),
         EXPECTED: Tolerance(absolute=1e-5 * leeway * max(largest, 1e-6), relative=1e-4 * leeway),
     }
 

@@ -38,6 +38,12 @@ def average_precision(label: Bool, score: Float64, *, weight: Float64 | None = N
     return float(np.diff(recall, prepend=0.0) @ (found / (found + false)))
 
 
+def precision_recall(label: Bool, score: Float64) -> tuple[Float64, Float64]:
+    """Recall and precision, (k,) each, at every distinct score, the highest first. Errors as in `auroc`."""
+    found, false = _counts(label, score, None)
+    return found / found[-1], found / (found + false)
+
+
 def recall_at(label: Bool, score: Float64, *, false_positive_rate: float, weight: Float64 | None = None) -> float:
     """The largest share of anomalous rows above a threshold that at most this share of the normal rows reaches.
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from export.errors import ArtifactRefusedError
 from export.labelled import LabelledRows
 from export.windows import Windows, every_window
-from schemas.artifact import ELAPSED, ENTITY, SCORE, STEP_SCORE, WINDOW
+from schemas.artifact import CONTRIBUTION, ELAPSED, ENTITY, EXPECTED, SCORE, STEP_SCORE, WINDOW
 from schemas.manifest import Manifest
 
 _BATCH_VALUES = 1 << 20  # 4 MiB of float32: large enough to be quick
@@ -57,12 +57,20 @@ class Network:
                 "that is not the artifact contract."
             )
         self._outputs = [name for name in (SCORE, STEP_SCORE) if name in names]
+        self._explains = {CONTRIBUTION, EXPECTED} <= set(names)
         self._check_golden(manifest)
 
     def __call__(self, inputs: Arrays) -> dict[str, NDArray[np.float32]]:
         """`score` (batch,) and, where the graph has it, `step_score` (batch, W)."""
+        return self._run(self._outputs, inputs)
+
+    def explanations(self, inputs: Arrays) -> dict[str, NDArray[np.float32]] | None:
+        """`contribution` and `expected`, (batch, W, F) each; None where the graph has them not."""
+        return self._run([CONTRIBUTION, EXPECTED], inputs) if self._explains else None
+
+    def _run(self, names: Sequence[str], inputs: Arrays) -> dict[str, NDArray[np.float32]]:
         try:
-            return dict(zip(self._outputs, self._session.run(self._outputs, inputs), strict=True))
+            return dict(zip(names, self._session.run(names, inputs), strict=True))
         except Exception as error:  # see above
             raise ArtifactRefusedError(f"The model cannot be run: {str(error).splitlines()[0]}") from error
 
@@ -76,24 +84,37 @@ class Network:
                 raise ArtifactRefusedError(f"The model's golden windows do not give the {name} that they should.")
 
 
+class Inputs:
+    """What a network is shown for each row: the window that ends in it, and what else its graph asks for."""
+
+    def __init__(self, network: Network, manifest: Manifest, rows: LabelledRows) -> None:
+        self.windows = every_window(rows.sample, window=manifest.window, max_gap_ms=manifest.max_gap_ms)
+        self._names = network.inputs
+        self._time_ms = rows.sample.event_time_ms
+        self._place = _entity_places(rows.entities, manifest)[rows.sample.entity]
+
+    def of(self, batch: NDArray[np.int64]) -> Arrays:
+        """The tensors by name for these rows."""
+        inputs: dict[str, NDArray[np.float32] | NDArray[np.int64]] = {WINDOW: self.windows.take(batch)}
+        if ELAPSED in self._names and self._time_ms is not None:
+            inputs[ELAPSED] = _elapsed(self.windows, self._time_ms, batch)
+        if ENTITY in self._names:
+            inputs[ENTITY] = self._place[batch]
+        return inputs
+
+
 def score_rows(
     network: Network, manifest: Manifest, rows: LabelledRows, on_rows: Callable[[int, int | None], None]
 ) -> RowScores:
     """Scores every row of every entity. The network's inputs beyond `window` need times and entities in the rows."""
-    max_gap_ms = None if manifest.max_gap_s is None else round(manifest.max_gap_s * 1000)
-    windows = every_window(rows.sample, window=manifest.window, max_gap_ms=max_gap_ms)
-    place = _entity_places(rows.entities, manifest)[rows.sample.entity]
+    inputs = Inputs(network, manifest, rows)
+    windows = inputs.windows
     causal = np.empty(len(windows))
     revised = _Mean(len(windows), manifest.window)
     size = min(_BATCH_WINDOWS, max(1, _BATCH_VALUES // (manifest.window * len(manifest.features))))
     for begin in range(0, len(windows), size):
         batch = np.arange(begin, min(begin + size, len(windows)))
-        inputs: dict[str, NDArray[np.float32] | NDArray[np.int64]] = {WINDOW: windows.take(batch)}
-        if ELAPSED in network.inputs and rows.sample.event_time_ms is not None:
-            inputs[ELAPSED] = _elapsed(windows, rows.sample.event_time_ms, batch)
-        if ENTITY in network.inputs:
-            inputs[ENTITY] = place[batch]
-        outputs = network(inputs)
+        outputs = network(inputs.of(batch))
         causal[batch] = outputs[SCORE]
         revised.add(batch, windows.length[batch], outputs.get(STEP_SCORE, outputs[SCORE][:, None]))
         on_rows(int(batch[-1]) + 1, len(windows))

@@ -116,21 +116,21 @@ class ParquetFile:
             raise DataError(f"{self.name} is damaged: {_first_line(error)}.") from error
 
 
-def open_table(path: Path) -> TableFile:
-    """The file, opened by its ending.
+def open_table(path: Path, *, option: str = "--data") -> TableFile:
+    """The file, opened by its ending; `option` is what a sentence says it was named by.
 
     Raises:
         UsageError: it is missing, or of another kind.
         DataError: it is broken.
     """
     if not path.is_file():
-        raise UsageError(f"--data {path}: there is no such file.")
+        raise UsageError(f"{option} {path}: there is no such file.")
     name = path.name.lower()
     if name.endswith(_CSV_ENDINGS):
         return CsvFile(path)
     if name.endswith(_PARQUET_ENDINGS):
         return ParquetFile(path)
-    raise UsageError(f"--data {path}: its name must end in {', '.join(_CSV_ENDINGS + _PARQUET_ENDINGS)}.")
+    raise UsageError(f"{option} {path}: its name must end in {', '.join(_CSV_ENDINGS + _PARQUET_ENDINGS)}.")
 
 
 def first_unreadable(texts: pa.Array, wanted: pa.DataType) -> int | None:

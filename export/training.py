@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from export.artifact import sealed_artifact, write_file
 from export.calibration import PValueCurve, fit_curve
-from export.columns import choose_columns
-from export.dataset import Dataset, Survey
+from export.dataset import Dataset, Survey, open_dataset
 from export.detector import Detector as UntrainedDetector
 from export.detector import Fitted
 from export.errors import DataError, UsageError
@@ -23,7 +22,6 @@ from export.graph import ScoredDetector
 from export.onnx_file import to_onnx
 from export.parity import BATCHES, check_parity, tolerances, torch_outputs
 from export.report import PCA_VALIDATION_ERROR, VALIDATION_ERROR, TrainingReport, beside_pca
-from export.table_file import open_table
 from export.training_config import TrainingConfig
 from export.windows import Parts, Windows, cut
 from schemas.artifact import WINDOW, verified_digest
@@ -73,6 +71,7 @@ def train(config: TrainingConfig, watch: Watch, *, families: Mapping[str, Family
         )
     dataset = _dataset(config)
     survey, parts = _windows(dataset, config, watch)
+    config = config.with_alarm_rate(survey.events_per_day)
     watch.stage("preparing torch")
     with _repeatable(config.threads):
         watch.stage("training")
@@ -89,17 +88,10 @@ def train(config: TrainingConfig, watch: Watch, *, families: Mapping[str, Family
 
 
 def _dataset(config: TrainingConfig) -> Dataset:
-    tables = [open_table(path) for path in config.data]
-    columns = choose_columns(
-        tables,
-        entity=config.entity,
-        timestamp=config.timestamp,
-        timestamp_unit=config.timestamp_unit,
-        features=config.features,
-    )
-    if config.max_gap is not None and columns.timestamp is None:
+    dataset = open_dataset(config.data, config, features=config.features)
+    if config.max_gap is not None and dataset.columns.timestamp is None:
         raise UsageError("--max-gap needs --timestamp: without times there are no gaps to see.")
-    return Dataset(tables, columns)
+    return dataset
 
 
 def _windows(dataset: Dataset, config: TrainingConfig, watch: Watch) -> tuple[Survey, Parts]:

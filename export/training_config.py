@@ -22,6 +22,7 @@ def _listed(value: object) -> object:
 
 
 PositiveInt = Annotated[int, Ge(1)]
+LOWEST_ALARM_RATE, HIGHEST_ALARM_RATE = 1e-9, 0.5
 
 
 class TrainingConfig(BaseModel):
@@ -45,7 +46,9 @@ class TrainingConfig(BaseModel):
     bottleneck: PositiveInt | None = None
     epochs: PositiveInt | None = None
     seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 0
-    alarm_rate: Annotated[float, Gt(1e-9), Lt(0.5)] = 0.001
+    alarm_rate: Annotated[float, Gt(LOWEST_ALARM_RATE), Lt(HIGHEST_ALARM_RATE)] = 0.001
+    alerts_per_day: Annotated[float, Gt(0)] | None = None
+    events_per_day: Annotated[float, Gt(0)] | None = None
     max_windows: Annotated[int, Ge(1000)] = 200_000
     threads: PositiveInt = 1
 
@@ -66,10 +69,42 @@ class TrainingConfig(BaseModel):
             raise ValueError(f"--output {self.output}: its name must end in .onnx")
         return self
 
+    @model_validator(mode="after")
+    def _one_budget(self) -> "TrainingConfig":
+        if self.alerts_per_day is not None and "alarm_rate" in self.model_fields_set:
+            raise ValueError(
+                "--alarm-rate and --alerts-per-day both say how many alarms there may be: give one of them"
+            )
+        if self.events_per_day is not None and self.alerts_per_day is None:
+            raise ValueError("--events-per-day says what --alerts-per-day is out of: give that too, or leave it out")
+        return self
+
     @property
     def warm_length(self) -> int:
         """Rows from which on a window is scored in earnest: half a window unless told otherwise."""
         return self.min_length or max(1, self.window // 2)
+
+    def with_alarm_rate(self, events_per_day: float | None) -> "TrainingConfig":
+        """With the alarm rate that keeps to the budget of alerts a day; as it is where none was given.
+
+        Args:
+            events_per_day: Of the data, all entities together; what the user said of it counts more.
+
+        Raises:
+            UsageError: nobody knows how many events a day there are, or the rate would be beyond all use.
+        """
+        if self.alerts_per_day is None:
+            return self
+        events = self.events_per_day or events_per_day
+        if events is None:
+            raise UsageError("--alerts-per-day needs --events-per-day, since the data have no times to count them by.")
+        rate = self.alerts_per_day / events
+        if not LOWEST_ALARM_RATE < rate < HIGHEST_ALARM_RATE:
+            raise UsageError(
+                f"--alerts-per-day {self.alerts_per_day:g} of {events:,.0f} events a day would be an alarm rate of "
+                f"{rate:.2g}; it must lie between {LOWEST_ALARM_RATE:g} and {HIGHEST_ALARM_RATE:g}."
+            )
+        return self.model_copy(update={"alarm_rate": rate})
 
     @property
     def artifact_name(self) -> str:

@@ -130,3 +130,8 @@ class Manifest(_Model):
     def feature_names(self) -> tuple[str, ...]:
         """In the order of the window's last axis."""
         return tuple(feature.name for feature in self.features)
+
+    @property
+    def max_gap_ms(self) -> int | None:
+        """`max_gap_s` as event times are counted."""
+        return None if self.max_gap_s is None else round(self.max_gap_s * 1000)

@@ -83,7 +83,7 @@ def window_format(settings: Settings, manifest: Manifest) -> WindowFormat:
         window=manifest.window,
         features=len(manifest.features),
         lookback_offsets=settings.lookback_offsets,
-        max_gap_ms=None if manifest.max_gap_s is None else round(manifest.max_gap_s * 1000),
+        max_gap_ms=manifest.max_gap_ms,
     )
 
 

@@ -90,6 +90,22 @@ def test_equal_scores_make_a_curve_too() -> None:
         assert result.score[2] > 1
 
 
+@pytest.mark.parametrize(
+    "held_back",
+    [
+        pytest.param(3.2e-5 + 1e-6 * exponential(200), id="a series that never moves"),
+        pytest.param(1 + 1e-6 * exponential(200), id="windows that are all alike"),
+        pytest.param(exponential(5000), id="many windows"),
+        pytest.param(1e3 * exponential(200), id="a heavy tail"),
+    ],
+)
+def test_what_two_runtimes_differ_in_by_rounding_makes_no_other_score(held_back: np.ndarray) -> None:
+    curve = fit_curve(held_back.astype(np.float32), alarm_rate=0.001)
+    raw = np.linspace(0, 2 * held_back.max(), 500)
+    score, other = (scored(curve, raw * (1 + 1e-6) + shift).score.numpy() for shift in (0, 1e-6))
+    np.testing.assert_allclose(score, other, rtol=1e-4, atol=1e-4)
+
+
 def test_shares_of_nothing_lie_alike_on_the_last_row() -> None:
     blame = torch.zeros(2, 3, 4)
     blame[1, 0, 2] = 5.0

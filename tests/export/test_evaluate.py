@@ -92,7 +92,7 @@ def test_the_servers_of_the_demo_from_end_to_end(
     assert "…" not in told.out  # the tables fit a terminal of 80 columns
     assert "promised false alarms 0.1 %" in told.out
     scores = json.loads(written.read_text(encoding="utf-8"))["scores"]
-    assert set(scores) == {"causal", "revised"}  # this artifact has no quantiles
+    assert set(scores) == {"causal", "revised", "PCA", "prototypes"}  # this artifact has no quantiles for z-scores
     overall, entities = scores["causal"]["overall"], scores["causal"]["entities"]
     assert set(entities) == set(machines.test)
     assert overall["vus_pr"] == pytest.approx(np.mean([of["vus_pr"] for of in entities.values()]))
@@ -102,25 +102,87 @@ def test_the_servers_of_the_demo_from_end_to_end(
     assert overall["false_episodes_a_day"] == pytest.approx(overall["false_episodes"] / 90)
 
 
-def test_a_trained_detector_finds_what_was_planted_and_stands_beside_the_z_score(
-    trained: TrainingReport, tmp_path: Path
-) -> None:
+@pytest.fixture
+def planted(tmp_path: Path) -> Path:
+    """Two machines of 600 rows, each with an incident of 20 rows."""
     rows = machine_table(machines=2, rows=600)
     speed, label = rows["speed"].to_numpy().copy(), np.zeros(1200, dtype=np.int64)
     for place in (300, 1000):
         speed[place : place + 20] = 200.0
         label[place : place + 20] = 1
-    data, written = tmp_path / "planted.csv", tmp_path / "figures.json"
-    planted = rows.set_column(rows.schema.get_field_index("speed"), "speed", pa.array(speed))
-    pyarrow.csv.write_csv(planted.append_column("bad", pa.array(label)), data)
-    columns = ["--entity", "machine", "--timestamp", "time", "--label", "bad"]
-    assert main(["evaluate", str(trained.output), "--data", str(data), *columns, "--json", str(written)]) == 0
+    data = tmp_path / "planted.csv"
+    changed = rows.set_column(rows.schema.get_field_index("speed"), "speed", pa.array(speed))
+    pyarrow.csv.write_csv(changed.append_column("bad", pa.array(label)), data)
+    return data
+
+
+COLUMNS = ["--entity", "machine", "--timestamp", "time", "--label", "bad"]
+
+
+def test_a_trained_detector_finds_what_was_planted_and_stands_beside_the_z_score(
+    trained: TrainingReport, planted: Path
+) -> None:
+    written = planted.with_name("figures.json")
+    assert main(["evaluate", str(trained.output), "--data", str(planted), *COLUMNS, "--json", str(written)]) == 0
     causal, plain = figures(written), figures(written, "z-score")
     assert causal["incidents_found"] == 2
     assert causal["median_delay_rows"] == 0
     assert causal["row_recall"] == 1.0
     assert plain["auroc"] == 1.0
     assert plain["alarms"] == pytest.approx(causal["alarms"], abs=20)  # of equal scores at its threshold all or none
+
+
+def test_pca_and_prototypes_learn_from_the_training_data_or_say_that_they_did_not(
+    trained: TrainingReport, machines: Path, planted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = planted.with_name("figures.json")
+    heard = {}
+    for training in ([], [machines], [planted]):
+        options = ["--training-data", *map(str, training)] if training else []
+        command = ["evaluate", str(trained.output), "--data", str(planted), *COLUMNS, "--json", str(written), *options]
+        assert main(command) == 0
+        heard[" ".join(path.name for path in training)] = " ".join(capsys.readouterr().out.split())
+        document = json.loads(written.read_text(encoding="utf-8"))
+        assert document["rules"]["baselines_learned_from"] in heard[" ".join(path.name for path in training)]
+        for name in ("PCA", "prototypes"):
+            assert figures(written, name)["auroc"] > 0.95
+    assert "learned from the oldest 30 % of these rows; --training-data names what" in heard[""]
+    assert "learned from what the model was trained on" in heard["machines.csv"]
+    assert "learned from other data than the model was trained on" in heard["planted.csv"]
+
+
+def test_a_model_that_a_baseline_beats_is_told_so(
+    tmp_path: Path, table: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    chance = np.random.default_rng(0)
+    rows = [f"a,0,{x:.3f},{x + y:.3f},0" for x, y in chance.normal(size=(300, 2)) * (1, 0.01)]
+    contradictions = [f"a,0,{x},{-x},1" for x in (0.7, -0.6, 0.8)]  # each value is usual, not both together
+    data = table(*rows, *contradictions)
+    model = make_artifact(tmp_path / "plain.onnx", window=1)
+    assert main(["evaluate", str(model), "--data", str(data), "--label", "bad", "--metric", "auroc"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "the model does not beat PCA here: AUROC 0." in shown
+    assert "against 1.000" in shown
+
+
+def test_a_few_rows_teach_no_baseline(
+    model: Path, table: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(model), "--data", str(table(*["a,0,0,0,0"] * 9)), "--label", "bad"]) == 0
+    assert "PCA and prototypes: too few rows to learn from" in " ".join(capsys.readouterr().out.split())
+
+
+def test_training_data_that_cannot_be_used_are_named(
+    model: Path, table: Callable[..., Path], refusal: Sentence
+) -> None:
+    data = table("a,0,0,0,0")
+    missing = data.with_name("july.csv")
+    assert refusal(2, model, data, "--training-data", str(missing)) == (
+        f"--training-data {missing}: there is no such file."
+    )
+    other = table("1,2", header="u,v", name="other.csv")
+    assert refusal(2, model, data, "--training-data", str(other)) == "other.csv has no column 'x'; it has u, v."
+    assert "would overwrite" in refusal(2, model, data, "--training-data", str(other), "--json", str(other))
 
 
 def test_columns_may_be_called_otherwise_than_the_features(model: Path, table: Callable[..., Path]) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from export.parity import difference
-from schemas.artifact import CONTRIBUTION, EXPECTED, P_VALUE, SCORE
+from schemas.artifact import CONTRIBUTION, EXPECTED, P_VALUE, SCORE, STEP_SCORE
 
 
 def outputs() -> dict[str, np.ndarray]:
@@ -13,6 +13,7 @@ def outputs() -> dict[str, np.ndarray]:
         P_VALUE: np.array([0.5, 1e-3, 1e-15], np.float32),
         CONTRIBUTION: np.full(shape, 0.25, np.float32),
         EXPECTED: np.full(shape, 1e6, np.float32),
+        STEP_SCORE: np.full((3, 2), 0.5, np.float32),
     }
 
 
@@ -22,7 +23,7 @@ def test_rounding_passes() -> None:
 
 
 def test_each_output_is_named_with_its_difference() -> None:
-    for name, change in ((SCORE, 0.01), (P_VALUE, 1e-3), (CONTRIBUTION, 0.01), (EXPECTED, 1e3)):
+    for name, change in ((SCORE, 0.01), (P_VALUE, 1e-3), (CONTRIBUTION, 0.01), (EXPECTED, 1e3), (STEP_SCORE, 0.01)):
         other = outputs()
         other[name].flat[1] += change
         assert str(difference(other, outputs())).startswith(f"output {name!r} differs by ")

@@ -21,12 +21,12 @@ from export.inspection import print_manifest
 from export.parity import runtime_session
 from export.report import TrainingReport
 from export.training import train
-from schemas.artifact import ALLOWED_DOMAINS, CONTRIBUTION, EXPECTED, P_VALUE, SCORE, WINDOW
+from schemas.artifact import ALLOWED_DOMAINS, CONTRIBUTION, EXPECTED, P_VALUE, SCORE, STEP_SCORE, WINDOW
 from tests.export.conftest import FEATURES, STEP_MS, SilentWatch, config, machine, machine_table
 from worker.detector import Detector, ExplainRule
 from worker.model_store import load_artifact
 
-OUTPUTS = (SCORE, P_VALUE, CONTRIBUTION, EXPECTED)
+OUTPUTS = (SCORE, P_VALUE, CONTRIBUTION, EXPECTED, STEP_SCORE)
 
 
 def outputs(path: Path, window: np.ndarray) -> dict[str, np.ndarray]:
@@ -59,6 +59,19 @@ def test_normal_windows_score_above_one_about_as_often_as_the_alarm_rate_says(
     report = train(config(machines, tmp_path / "often.onnx", alarm_rate=0.05), SilentWatch())
     score = outputs(report.output, unseen)[SCORE]
     assert 0.01 < np.mean(score > 1) < 0.15
+
+
+def test_a_budget_of_alerts_is_the_alarm_rate_of_the_file(machines: Path, tmp_path: Path) -> None:
+    report = train(
+        config(machines, tmp_path / "budget.onnx", detector="pca", epochs=None, alerts_per_day=43.2), SilentWatch()
+    )
+    assert read_manifest(report.output).alarm_rate == pytest.approx(43.2 / (3 * 1440), rel=0.01)
+
+
+def test_a_window_says_of_each_of_its_rows_what_it_scores(trained: TrainingReport, unseen: np.ndarray) -> None:
+    result = outputs(trained.output, unseen[:5])
+    np.testing.assert_array_equal(result[STEP_SCORE], np.repeat(result[SCORE][:, None], 16, axis=1))
+    assert STEP_SCORE in read_manifest(trained.output).golden.outputs
 
 
 def test_a_disturbance_scores_high_and_is_blamed_on_its_feature(trained: TrainingReport, unseen: np.ndarray) -> None:

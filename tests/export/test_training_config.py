@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from export.errors import UsageError
-from export.training_config import load_config
+from export.training_config import TrainingConfig, load_config
 
 CsvFile = Callable[..., Path]
 
@@ -58,12 +58,51 @@ def test_a_window_counts_from_half_its_rows_on() -> None:
         ({"output": "a.pt"}, "--output a.pt: its name must end in .onnx."),
         ({"min_length": "33"}, "--min-length 33 is more than the window's 32 rows: lower it, or raise --window."),
         ({"entity": "a", "features": "a,b"}, "The column 'a' is named twice among --entity, --timestamp and --feat"),
+        (
+            {"alerts_per_day": 5, "alarm_rate": 0.01},
+            "--alarm-rate and --alerts-per-day both say how many alarms there may be: give one of them.",
+        ),
+        (
+            {"events_per_day": 5},
+            "--events-per-day says what --alerts-per-day is out of: give that too, or leave it out.",
+        ),
+        ({"alerts_per_day": 0}, "--alerts-per-day must be more than 0, not 0."),
         ({"timestamp_unit": "days"}, "--timestamp-unit must be 's', 'ms', 'us', 'ns' or 'iso8601', not 'days'."),
     ],
 )
 def test_wrong_settings_are_named(settings: dict[str, object], sentence: str) -> None:
     with pytest.raises(UsageError, match=re.escape(sentence)):
         load_config(None, {"data": ["a.csv"], "output": "a.onnx", **settings})
+
+
+def budget(**settings: object) -> TrainingConfig:
+    return load_config(None, {"data": ["a.csv"], "output": "a.onnx", **settings})
+
+
+def test_a_budget_of_alerts_becomes_an_alarm_rate() -> None:
+    assert budget(alerts_per_day=5).with_alarm_rate(10_000).alarm_rate == 0.0005
+    assert budget(alerts_per_day=5, events_per_day=50_000).with_alarm_rate(10_000).alarm_rate == 0.0001
+    assert budget(alarm_rate=0.01).with_alarm_rate(10_000).alarm_rate == 0.01
+    assert budget().with_alarm_rate(None).alarm_rate == 0.001
+
+
+@pytest.mark.parametrize(
+    ("alerts", "events", "sentence"),
+    [
+        (5, None, "--alerts-per-day needs --events-per-day, since the data have no times to count them by."),
+        (
+            50,
+            60,
+            "--alerts-per-day 50 of 60 events a day would be an alarm rate of 0.83; it must lie between 1e-09 and",
+        ),
+        (1e-9, 1e6, "would be an alarm rate of 1e-15"),
+    ],
+)
+def test_a_budget_without_a_measure_or_beyond_use_is_refused(
+    alerts: float, events: float | None, sentence: str
+) -> None:
+    with pytest.raises(UsageError, match=re.escape(sentence)):
+        budget(alerts_per_day=alerts).with_alarm_rate(events)
 
 
 @pytest.mark.parametrize(

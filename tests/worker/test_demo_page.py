@@ -1,10 +1,9 @@
-import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.pages import assert_colours_are_of_the_page, assert_whole_and_fetching_nothing
 from worker.demo.baselines import Calibrated
 from worker.demo.detection import Detection, by_baseline, trades
 from worker.demo.machines import Incident, Machines, Rows, epoch_ms
@@ -60,33 +59,8 @@ def report(machines: Machines) -> Report:
     )
 
 
-class Tags(HTMLParser):
-    """Collects what a browser would fetch, and whether tags are closed in order."""
-
-    VOID = frozenset({"meta", "br"})
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.addresses: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag not in self.VOID:
-            self.open.append(tag)
-        self.addresses += [value or "" for name, value in attrs if name in {"src", "href", "xlink:href", "srcset"}]
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
 def test_the_page_is_whole_and_fetches_nothing(machines: Machines) -> None:
-    text = page(report(machines))
-    tags = Tags()
-    tags.feed(text)
-    assert tags.open == []
-    assert all(address.startswith("#") for address in tags.addresses)
-    assert "@import" not in text
-    assert not re.search(r"url\((?!#)", text)
+    assert_whole_and_fetching_nothing(page(report(machines)))
 
 
 def test_the_page_tells_found_and_missed_and_escapes_names(machines: Machines) -> None:
@@ -107,14 +81,7 @@ def test_the_page_says_what_the_labels_were_used_for_and_how_often_normal_events
 
 
 def test_every_colour_of_the_drawings_is_one_that_the_page_defines_for_light_and_dark(machines: Machines) -> None:
-    text = page(report(machines))
-    used = set(re.findall(r"var\((--[a-z-]+)\)", text))
-    light, dark = text.split("prefers-color-scheme: dark", 1)
-    for name in used:
-        assert f"{name}: #" in light
-        assert f"{name}: #" in dark
-    drawings = text[text.index("<svg") : text.rindex("</svg>")]
-    assert not re.search(r"#[0-9a-f]{6}\b(?!\")", re.sub(r'(id|xlink:href|clip-path)="[^"]*"', "", drawings))
+    assert_colours_are_of_the_page(page(report(machines)))
 
 
 def test_the_same_scores_give_the_same_drawing(machines: Machines) -> None:

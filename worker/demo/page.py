@@ -4,34 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from schemas.html_page import html_page
 from worker.demo.detection import Detection
 from worker.demo.machines import Machines, moment
 from worker.demo.picture import COUNT_NAMES, counts, scores_svg, trades_svg
 from worker.demo.story import Told, line
 from worker.demo.verdict import HOW_FAIR, kept_promise
 
-STYLE = """
-:root { color-scheme: light dark; --paper: #ffffff; --ink: #1c2530; --muted: #66717e; --rule: #d9dee4; --score: #8793a1;
-  --right: #0b62a8; --right-band: #cfe5f7; --wrong: #c2500c; --wrong-band: #fbdcc4; --third: #7a5fa8; }
-@media (prefers-color-scheme: dark) { :root { --paper: #14181d; --ink: #e4e8ec; --muted: #98a3af; --rule: #2d343c;
-  --score: #7f8b98; --right: #62b0f4; --right-band: #17364f; --wrong: #ff9a5a; --wrong-band: #4f2d16;
-  --third: #b79be8; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 74rem; padding: 2rem 1rem 4rem; background: var(--paper); color: var(--ink);
-  font: 16px/1.55 system-ui, sans-serif; }
-h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .5rem; }
-h2 { font-size: 1.15rem; margin: 2.5rem 0 .75rem; }
-p, ul, ol { max-width: 46rem; }
-.muted { color: var(--muted); }
-.wide { overflow-x: auto; }
-.wide > svg { display: block; width: 100%; min-width: 46rem; height: auto; }
+_STYLE = """
 .trades > svg { max-width: 46rem; min-width: 30rem; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .4rem .9rem .4rem 0; border-bottom: 1px solid var(--rule); text-align: left; vertical-align: top; }
-th { font-weight: 600; } td.number, th.number { text-align: right; }
-.found { color: var(--right); } .missed { color: var(--wrong); }
-code, pre { font: 14px/1.5 ui-monospace, monospace; }
-pre { padding: 1rem; border: 1px solid var(--rule); border-radius: 6px; overflow-x: auto; }
 """
 
 _SOURCE = (
@@ -73,12 +54,7 @@ def page(report: Report) -> str:
         f"<pre>{escape(report.next_commands)}</pre>",
         f'<p class="muted">{_SOURCE}</p>',
     ]
-    body = "\n".join(sections)
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(report.title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
-    )
+    return html_page(report.title, sections, style=_STYLE)
 
 
 def _comparison(detections: Sequence[Detection]) -> str:

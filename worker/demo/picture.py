@@ -1,23 +1,19 @@
 """Draws the scores of every server over time, and what other thresholds would have found: as PNG and as SVG.
 
-One drawing serves both. In the SVG each colour is a CSS variable, so that the page that holds it decides on them.
+One drawing serves both.
 """
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from io import BytesIO
 from pathlib import Path
 from textwrap import wrap
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.typing import RcKeyType
 
+from schemas.html_page import COLOURS, drawing, plain, svg
 from worker.batch import Int64
 from worker.demo.detection import Detection, Trade, trades
 from worker.demo.machines import Machines, moment
@@ -30,30 +26,6 @@ THRESHOLDS = np.geomspace(0.5, 4.0, 60).tolist()
 TOO_MANY_A_DAY = 3.0
 """False episodes a server and day beyond which nobody would keep a detector: the trade-off ends there."""
 
-_SETTINGS: dict[RcKeyType, str | float] = {
-    "svg.fonttype": "none",
-    "font.size": 9,
-    "path.simplify_threshold": 0.5,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Colours:
-    """Blue is right and orange is wrong, which almost everybody can tell apart. Each value is used once only."""
-
-    paper: str = "#ffffff"
-    ink: str = "#1c2530"
-    muted: str = "#66717e"
-    rule: str = "#d9dee4"
-    score: str = "#8793a1"
-    right: str = "#0b62a8"
-    right_band: str = "#cfe5f7"
-    wrong: str = "#c2500c"
-    wrong_band: str = "#fbdcc4"
-    third: str = "#7a5fa8"
-
-
-COLOURS = Colours()
 _CIRCLE = {"boxstyle": "circle,pad=0.25", "facecolor": COLOURS.ink, "edgecolor": "none"}
 
 
@@ -61,7 +33,7 @@ def write_png(
     path: Path, detections: Sequence[Detection], machines: Machines, story: Sequence[Told], *, title: str
 ) -> None:
     """The whole picture. The first detection is the one whose scores are shown."""
-    with mpl.rc_context(_SETTINGS):
+    with drawing():
         figure = Figure(figsize=(14, 13), facecolor=COLOURS.paper, layout="constrained")
         above, below = figure.subfigures(2, 1, height_ratios=(10, 3.6), squeeze=False)[:, 0]
         above.suptitle(title, color=COLOURS.ink, fontsize=13, x=0.012, ha="left", weight="bold")
@@ -74,18 +46,18 @@ def write_png(
 
 def scores_svg(detection: Detection, machines: Machines, story: Sequence[Told]) -> str:
     """The scores of every server, to be put into a page."""
-    with mpl.rc_context({**_SETTINGS, "svg.hashsalt": "scores"}):  # so that names in the two drawings never meet
+    with drawing("scores"):
         figure = Figure(figsize=(12, 9.5), layout="constrained")
         draw_scores(figure, detection, machines, story)
-        return _svg(figure)
+        return svg(figure)
 
 
 def trades_svg(detections: Sequence[Detection], machines: Machines) -> str:
     """The trade-off, to be put into a page."""
-    with mpl.rc_context({**_SETTINGS, "svg.hashsalt": "trades"}):
+    with drawing("trades"):
         figure = Figure(figsize=(7, 3.6), layout="constrained")
         draw_trades(figure, detections, machines)
-        return _svg(figure)
+        return svg(figure)
 
 
 def draw_scores(figure: Figure | SubFigure, detection: Detection, machines: Machines, story: Sequence[Told]) -> None:
@@ -98,7 +70,7 @@ def draw_scores(figure: Figure | SubFigure, detection: Detection, machines: Mach
         _draw_server(axes, detection, machines, server)
         axes.set_ylim(0, highest * 1.15)
         axes.set_ylabel(server, rotation=0, ha="right", va="center", color=COLOURS.ink, weight="bold")
-        _plain(axes)
+        plain(axes)
     time = _days(next(iter(machines.test.values())).time_ms)
     days = range(int(time[0]), int(time[-1]) + 1)
     rows[-1].tick_params(axis="x", pad=8)  # away from the 0 of the other axis
@@ -149,7 +121,7 @@ def draw_trades(figure: Figure | SubFigure, detections: Sequence[Detection], mac
     axes.set_ylabel(f"incidents found, of {len(machines.incidents)}", color=COLOURS.ink)
     axes.set_title("At other thresholds (dot: the one that was used)", color=COLOURS.ink, loc="left", fontsize=10)
     axes.legend(frameon=False, labelcolor=COLOURS.ink, loc="lower right")
-    _plain(axes)
+    plain(axes)
 
 
 def draw_counts(figure: SubFigure, detections: Sequence[Detection], story: Sequence[Told]) -> None:
@@ -203,29 +175,7 @@ def _legend() -> list[Line2D | Patch]:
     ]
 
 
-def _plain(axes: Axes) -> None:
-    axes.set_facecolor("none")
-    axes.tick_params(colors=COLOURS.muted, length=0)
-    axes.grid(axis="y", color=COLOURS.rule, linewidth=0.6)
-    axes.set_axisbelow(True)
-    for side in axes.spines.values():
-        side.set_visible(False)
-    axes.axhline(0, color=COLOURS.rule, linewidth=1)
-
-
 def _days(time_ms: Int64) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """In the unit of a matplotlib date axis: days since 1970."""
     days: np.ndarray[tuple[int], np.dtype[np.float64]] = time_ms / DAY_MS
     return days
-
-
-def _svg(figure: Figure) -> str:
-    output = BytesIO()
-    figure.savefig(
-        output, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    )
-    text = output.getvalue().decode()
-    text = re.sub(r"'DejaVu Sans'[^\"]*?sans-serif", "system-ui, sans-serif", text[text.index("<svg") :])
-    for name, colour in asdict(COLOURS).items():
-        text = text.replace(colour, f"var(--{name.replace('_', '-')})")
-    return text

@@ -1,0 +1,169 @@
+"""The composition: a suite of public data becomes results, item by item and seed by seed, each kept once it is done.
+
+Every item is trained by `train` with one configuration for its kind of event, and scored through the artifact contract
+alone. Prints nothing.
+"""
+
+import hashlib
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet
+
+import export
+from export.alarm_rate import kept_promise
+from export.artifact import read_artifact, write_file
+from export.benchmark_report import Line, lines_of, summary_as_json
+from export.benchmark_results import Result, as_json, read_results
+from export.dataset import Dataset, open_dataset
+from export.errors import ExportError, UsageError
+from export.labelled import read_labelled, with_label
+from export.scoring import Network, score_rows
+from export.suite import LABEL, Figures, Part, Task, parts_of
+from export.training import Watch, train
+from export.training_config import TrainingConfig, load_config
+from schemas.manifest import Manifest
+
+CONFIGURATIONS: Mapping[str, Mapping[str, object]] = {"sensor": {}, "tabular": {"window": 1}}
+"""Kind of event -> the options of `train`, beside the columns; a kind that is not here cannot be trained yet."""
+
+_PROMISED = 0.01  # the share of false alarms that is held to what came of it
+
+Trainer = Callable[[TrainingConfig, Watch], object]
+"""What writes `config.output`: `train`, or what a test takes for it."""
+OnResult = Callable[[Result], None]
+"""Told of each result, kept ones first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchmarkConfig:
+    """Every option of `anomaly-export benchmark`."""
+
+    suite: Path
+    parts: tuple[str, ...] | None = None  # None = all that are there
+    seeds: tuple[int, ...] = (0, 1, 2)
+    detector: str | None = None  # None = the default of `train`
+    output: Path = Path("benchmark.json")
+    anew: bool = False
+
+
+def benchmark(
+    config: BenchmarkConfig, watch: Watch, on_result: OnResult, *, trainer: Trainer = train
+) -> tuple[list[Result], list[Line]]:
+    """Every result that was asked for, and what they come to. Each is in `config.output` as soon as it is done.
+
+    Raises:
+        ExportError: the suite or the output cannot be used. What refuses an item is part of its result.
+    """
+    parts = _parts(config)
+    kept = {} if config.anew else {result.key: result for result in read_results(config.output)}
+    results: list[Result] = []
+    for part, item, seed in _work(parts, config.seeds):
+        options = _options(config, part)
+        wanted = Result(part=part.name, item=item, seed=seed, options=options)
+        result = kept.get(wanted.key) or _done(part, wanted, watch, trainer)
+        kept[wanted.key] = result
+        results.append(result)
+        write_file(as_json(kept.values()), config.output)
+        on_result(result)
+    lines = lines_of(results, config.suite)
+    write_file(as_json(kept.values(), summary_as_json(lines)), config.output)
+    return results, lines
+
+
+def _parts(config: BenchmarkConfig) -> list[Part]:
+    if not config.suite.is_dir():
+        raise UsageError(f"--suite {config.suite}: there is no such folder.")
+    if not config.output.parent.is_dir():
+        raise UsageError(
+            f"--output {config.output}: the folder {config.output.parent} does not exist; create it first."
+        )
+    if config.output.suffix != ".json":
+        raise UsageError(f"--output {config.output}: its name must end in .json.")
+    known = parts_of(config.suite)
+    if config.parts is None:
+        there = [part for part in known.values() if part.is_there]
+        if not there:
+            raise UsageError(f"--suite {config.suite} holds none of the parts {', '.join(known)}.")
+        return there
+    for name in config.parts:
+        if name not in known:
+            raise UsageError(f"--parts {name}: there is no such part; give {', '.join(known)}.")
+        if not known[name].is_there:
+            raise UsageError(f"--parts {name}: its files are not in {config.suite}.")
+    return [known[name] for name in dict.fromkeys(config.parts)]
+
+
+def _work(parts: Sequence[Part], seeds: Sequence[int]) -> Iterator[tuple[Part, str, int]]:
+    for part in parts:
+        for item in part.items():
+            for seed in seeds:
+                yield part, item, seed
+
+
+def _options(config: BenchmarkConfig, part: Part) -> dict[str, object]:
+    detector = {} if config.detector is None else {"detector": config.detector}
+    return {**CONFIGURATIONS.get(part.kind, {}), **detector}
+
+
+def _done(part: Part, wanted: Result, watch: Watch, trainer: Trainer) -> Result:
+    """The result, or why there is none."""
+    began = time.monotonic()
+    prefixed = _Prefixed(watch, f"{part.name} {wanted.item}, seed {wanted.seed}")
+    code = code_digest()
+    if part.kind not in CONFIGURATIONS:
+        return wanted.refused(f"train has no events of the kind {part.kind} yet", code=code)
+    try:
+        with tempfile.TemporaryDirectory(prefix="anomaly-benchmark-") as folder:
+            manifest, figures = _judged(part.task(wanted.item), wanted, Path(folder), prefixed, trainer)
+    except ExportError as error:
+        return wanted.refused(str(error), code=code)
+    return wanted.done(figures, family=manifest.detector.family, seconds=round(time.monotonic() - began, 1), code=code)
+
+
+def _judged(task: Task, wanted: Result, folder: Path, watch: Watch, trainer: Trainer) -> tuple[Manifest, Figures]:
+    training, scored, output = folder / "training.parquet", folder / "scored.parquet", folder / "model.onnx"
+    pyarrow.parquet.write_table(task.training, training)
+    pyarrow.parquet.write_table(task.scored, scored)
+    settings = {**task.columns, **wanted.options, "data": [training], "output": output, "seed": wanted.seed}
+    config = load_config(None, settings)
+    trainer(config, watch)
+    content, manifest = read_artifact(output)
+    watch.stage("scoring")
+    rows = read_labelled(_dataset(scored, config, manifest), watch.rows)
+    scores = score_rows(Network(content, manifest), manifest, rows, watch.rows)
+    watch.stage("judging")
+    figures = task.judge(rows, scores)
+    normal = scores.causal[task.normal(rows) & ~scores.warming]
+    if len(normal):
+        realised = kept_promise(normal, manifest.alarm_rate, np.array([_PROMISED]))
+        figures["false_alarms_at_1_percent"] = float(realised[0])
+    return manifest, figures
+
+
+def _dataset(scored: Path, config: TrainingConfig, manifest: Manifest) -> Dataset:
+    return open_dataset([scored], config, features=with_label(manifest.feature_names, LABEL))
+
+
+def code_digest() -> str:
+    """12 hex digits of the exporter's own source: results of one code are told from those of another."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(export.__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+class _Prefixed:
+    """A Watch whose stages say which item they are about."""
+
+    def __init__(self, watch: Watch, prefix: str) -> None:
+        self._watch, self._prefix = watch, prefix
+        self.rows, self.epoch = watch.rows, watch.epoch
+
+    def stage(self, name: str) -> None:
+        """As Watch."""
+        self._watch.stage(f"{self._prefix}: {name}")
