@@ -1,7 +1,7 @@
 """Trains small detectors and looks at what came of them."""
 
 import io
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +14,15 @@ from rich.console import Console
 from torch import nn
 
 from export.artifact import read_manifest
-from export.autoencoder import Autoencoder
+from export.detector import Detector as UntrainedDetector
 from export.detector import Fitted
 from export.errors import DataError, ParityError, UsageError
+from export.families import FAMILIES, Family
 from export.inspection import print_manifest
 from export.parity import runtime_session
 from export.report import TrainingReport
 from export.training import train
+from export.training_config import KNOBS
 from schemas.artifact import ALLOWED_DOMAINS, CONTRIBUTION, EXPECTED, P_VALUE, SCORE, WINDOW
 from tests.export.conftest import FEATURES, STEP_MS, SilentWatch, config, machine, machine_table
 from worker.detector import Detector, ExplainRule
@@ -163,16 +165,21 @@ class Fickle(nn.Module):
         return (raw * 1.1 if torch.compiler.is_exporting() else raw), blame, expected
 
 
-class FickleAutoencoder(Autoencoder):
-    """A family whose export goes wrong."""
+@dataclass
+class FickleDetector:
+    """One whose export goes wrong."""
+
+    sound: UntrainedDetector
+    family = "fickle"
 
     def fit(self, *windows: object, **rest: object) -> Fitted:
-        fitted = super().fit(*windows, **rest)
+        fitted = self.sound.fit(*windows, **rest)
         return replace(fitted, module=Fickle(fitted.module))
 
 
 def test_nothing_is_written_where_the_runtimes_disagree(machines: Path, tmp_path: Path) -> None:
-    families = {"ae": lambda told, features: FickleAutoencoder(window=told.window, features=features, epochs=1)}
+    fickle = Family(make=lambda told, features: FickleDetector(FAMILIES["ae"].make(told, features)), knobs=KNOBS)
+    families = {"ae": fickle}
     with pytest.raises(ParityError, match=r"batch size 1: output 'score' differs by 0\.\d+ where"):
         train(config(machines, tmp_path / "machines.onnx"), SilentWatch(), families=families)
     assert list(tmp_path.iterdir()) == []
@@ -217,7 +224,7 @@ def test_too_few_rows_are_refused_with_their_number(tmp_path: Path) -> None:
 
 
 def test_settings_that_fit_nothing_are_wrong_use(machines: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="there is no such family; give ae"):
+    with pytest.raises(UsageError, match="there is no such family; give auto, ae, dae"):
         train(config(machines, tmp_path / "x.onnx", detector="oracle"), SilentWatch())
     with pytest.raises(UsageError, match="--max-gap needs --timestamp"):
         train(config(machines, tmp_path / "x.onnx", timestamp=None, max_gap=60), SilentWatch())

@@ -27,9 +27,9 @@ def test_lists_are_lists_or_text_with_commas() -> None:
 
 def test_a_window_counts_from_half_its_rows_on() -> None:
     given = {"data": ["a.csv"], "output": "a.onnx"}
-    assert load_config(None, given).warm_length == 16
+    assert load_config(None, {**given, "window": 32}).warm_length == 16
     assert load_config(None, {**given, "window": 1}).warm_length == 1
-    assert load_config(None, {**given, "min_length": 20}).warm_length == 20
+    assert load_config(None, {**given, "window": 32, "min_length": 20}).warm_length == 20
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,10 @@ def test_a_window_counts_from_half_its_rows_on() -> None:
         ({"name": "n" * 201}, "--name must have at most 200 characters."),
         ({"entity": 5}, "--entity must be text, not 5."),
         ({"output": "a.pt"}, "--output a.pt: its name must end in .onnx."),
-        ({"min_length": "33"}, "--min-length 33 is more than the window's 32 rows: lower it, or raise --window."),
+        (
+            {"window": 32, "min_length": "33"},
+            "--min-length 33 is more than the window's 32 rows: lower it, or raise --window.",
+        ),
         ({"entity": "a", "features": "a,b"}, "The column 'a' is named twice among --entity, --timestamp and --feat"),
         ({"timestamp_unit": "days"}, "--timestamp-unit must be 's', 'ms', 'us', 'ns' or 'iso8601', not 'days'."),
     ],
