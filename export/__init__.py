@@ -23,6 +23,6 @@ The map, in the order in which data flow through it:
     training           the composition: TrainingConfig -> file and TrainingReport
     report, inspection what people read
 
-A further detector family is a module beside `autoencoder` and a few lines in `families`. A further command (bringing one's
-own module, judging a detector on labelled data) is a module beside `training` and a line in `cli`.
+A further detector family is a module beside `autoencoder` and a few lines in `families`. A further command (bringing
+one's own module, judging a detector on labelled data) is a module beside `training` and a line in `cli`.
 """

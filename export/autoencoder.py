@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from export.errors import UsageError
 from export.reconstruction import bottleneck_size, power_of_two
 
-_DENOISING_LEAST, _DENOISING_MOST = 64, 512  # units of a hidden layer
+_EVENT_WIDTH, _EVENT_DEPTH = 256, 3
+_LEAST_WIDTH, _MOST_WIDTH = 64, 512
+_MOST_WEIGHTS = 1 << 18  # of a layer, beyond which it becomes narrower: what keeps a training within a minute
 
 
 class Perceptron(nn.Module):
@@ -45,11 +47,18 @@ def layer_sizes(
 
 
 def denoising_sizes(
-    inputs: int, *, hidden: Sequence[int] | None, depth: int | None, bottleneck: int | None
+    inputs: int, *, window: int, hidden: Sequence[int] | None, depth: int | None, bottleneck: int | None
 ) -> tuple[int, ...]:
-    """The same for `dae`: unless told otherwise two layers of four times the inputs, between 64 and 512 units."""
-    if hidden is None:
-        hidden = (min(max(power_of_two(4 * inputs), _DENOISING_LEAST), _DENOISING_MOST),) * (depth or 1)
+    """The same for `dae`, which needs no bottleneck: the narrowest layer is as wide as the one before it.
+
+    Unless told otherwise windows have one hidden layer (`depth`) of four times the inputs, between 64 and 512 units and
+    narrower where the inputs are very many; events that stand alone have three of 256.
+    """
+    if hidden is None and window == 1:
+        hidden = (_EVENT_WIDTH,) * (depth or _EVENT_DEPTH)
+    elif hidden is None:
+        width = power_of_two(min(4 * inputs, _MOST_WEIGHTS / inputs))
+        hidden = (min(max(width, _LEAST_WIDTH), _MOST_WIDTH),) * (depth or 1)
     return (inputs, *hidden, bottleneck or hidden[-1])
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from export.autoencoder import Perceptron, denoising_sizes, layer_sizes
+from export.autoencoder import Perceptron, denoising_sizes, layer_sizes, refuse_both
 from export.convolutional import ConvolutionalAutoencoder, channel_sizes
 from export.detector import Detector
 from export.ensemble import Ensemble
@@ -41,6 +41,7 @@ def make_detector(config: TrainingConfig, features: Sequence[str], families: Map
         UsageError: there is no such family, it lacks a knob that was turned, or a size fits nothing.
     """
     family = families[config.detector]
+    refuse_both(hidden=config.hidden, depth=config.depth)
     for knob in KNOBS:
         if getattr(config, knob) is not None and knob not in family.knobs:
             having = [name for name, other in families.items() if knob in other.knobs]
@@ -87,7 +88,11 @@ def _autoencoder(config: TrainingConfig, features: Sequence[str]) -> Detector:
 
 def _denoising(config: TrainingConfig, features: Sequence[str]) -> Detector:
     sizes = denoising_sizes(
-        _inputs(config, features), hidden=config.hidden, depth=config.depth, bottleneck=config.bottleneck
+        _inputs(config, features),
+        window=config.window_rows,
+        hidden=config.hidden,
+        depth=config.depth,
+        bottleneck=config.bottleneck,
     )
     return _perceptron("dae", config, features, sizes, _lessons(config, _usual_noise(config)))
 
@@ -95,8 +100,13 @@ def _denoising(config: TrainingConfig, features: Sequence[str]) -> Detector:
 def _perceptron(
     family: str, config: TrainingConfig, features: Sequence[str], sizes: Sequence[int], lessons: Lessons
 ) -> Detector:
+    # A network without a bottleneck rebuilds some features of an event almost exactly: in units of so small an error
+    # they would drown the others.
+    alike = family == "dae" and config.window_rows == 1
+
     def build(frame: Frame) -> ReconstructionModule:
-        return ReconstructionModule(Perceptron(sizes, dropout=config.dropout or 0.0), frame, lessons)
+        network = Perceptron(sizes, dropout=config.dropout or 0.0)
+        return ReconstructionModule(network, frame, lessons, alike=alike)
 
     return _rebuilder(config, features, family, build, hidden=list(sizes[1:-1]), bottleneck=sizes[-1], **_told(lessons))
 
@@ -129,6 +139,8 @@ def _convolutional(config: TrainingConfig, features: Sequence[str]) -> Detector:
 
 
 def _recurrent(config: TrainingConfig, features: Sequence[str]) -> Detector:
+    if config.window_rows == 1:
+        raise UsageError("--detector gru-ae reads rows in their order: give --window 2 or more, or another family.")
     code = bottleneck_size(_inputs(config, features), len(features), config.bottleneck)
     depth = config.depth or 1
     lessons = _lessons(config)
@@ -180,7 +192,8 @@ def _recommended(config: TrainingConfig, features: Sequence[str]) -> Detector:
     """What is best by measurement: docs/quality.md tells on what, and by how much."""
     if config.window_rows == 1:
         return Ensemble(members=(_denoising(config, features), _prototypes(config, features)))
-    return Ensemble(members=(_autoencoder(config, features), _convolutional(config, features)))
+    families = (_denoising, _convolutional, _prototypes)
+    return Ensemble(members=[family(config, features) for family in families])
 
 
 def _inputs(config: TrainingConfig, features: Sequence[str]) -> int:
@@ -193,6 +206,10 @@ def _usual_noise(config: TrainingConfig) -> float:
 
 def _told(lessons: Lessons) -> dict[str, JsonValue]:
     return {"noise": lessons.noise, "weight_decay": lessons.weight_decay}
+
+
+NOT_COMPARED = frozenset({"pca", "prototypes"})
+"""Families for which the error of PCA is no yardstick: itself, and one that does not live by rebuilding."""
 
 
 def baseline(config: TrainingConfig, features: Sequence[str]) -> Detector:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from export.detector import OnEpoch, Round
 from export.learning import Lessons
@@ -79,8 +80,10 @@ def _components(module: PrincipalModule, windows: Windows) -> tuple[Tensor, Tens
     components, inputs = module.projection.weight.shape
     if inputs > _EXACT_INPUTS:
         whole = torch.cat(list(_normalised(module, windows.spread(4 * _EXACT_INPUTS))))
-        _, values, directions = torch.svd_lowrank(whole, q=components, niter=4)
-        return directions, values**2 / len(whole)
+        # Fewer windows than components have no more directions; the others stay without weight.
+        _, values, directions = torch.svd_lowrank(whole, q=min(components, len(whole)), niter=4)
+        lacking = (0, components - len(values))
+        return functional.pad(directions, lacking), functional.pad(values**2 / len(whole), lacking)
     moments = torch.zeros(inputs, inputs, dtype=torch.float64)
     for normal in _normalised(module, windows):
         wide = normal.double()

@@ -26,7 +26,7 @@ class PrototypeModule(ReconstructionModule):
     prototypes: Tensor  # (k, W * F) z-scores
 
     def __init__(self, frame: Frame, lessons: Lessons, *, count: int) -> None:
-        super().__init__(nn.Identity(), frame, lessons)
+        super().__init__(nn.Identity(), frame, lessons, alike=frame.window == 1)
         self.count = count
         self.register_buffer("prototypes", torch.zeros(0, frame.inputs))
 

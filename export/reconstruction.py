@@ -69,12 +69,13 @@ class ReconstructionModule(nn.Module):
     counted: Tensor  # (W * F, 2) which cells count for the whole and for the recent error
     weight: Tensor  # (W * F, 2) the same, over the squared z-score that is a usual error
 
-    def __init__(self, network: nn.Module, frame: Frame, lessons: Lessons) -> None:
+    def __init__(self, network: nn.Module, frame: Frame, lessons: Lessons, *, alike: bool = False) -> None:
         super().__init__()
         self.window = frame.window
         self.features = frame.features
         self.network = network  # (batch, W * F) z-scores in, the same rebuilt out
         self.lessons = lessons
+        self.alike = alike  # one usual error for all features
         self.corruption = Corruption(lessons.noise)
         self.register_buffer("mean", torch.from_numpy(np.tile(frame.mean, frame.window)))
         self.register_buffer("scale", torch.from_numpy(np.tile(frame.scale, frame.window)))
@@ -145,8 +146,9 @@ class ReconstructionModule(nn.Module):
         return sum(losses) / len(windows)
 
     def accustom(self, windows: Windows) -> None:
-        """From now on the squared error that is usual in these windows counts as 1, feature by feature."""
-        self.weigh(usual_error(self, windows))
+        """From now on the squared error that is usual in these windows counts as 1, feature by feature unless alike."""
+        usual = usual_error(self, windows)
+        self.weigh(usual.mean().expand(self.features) if self.alike else usual)
 
     def weigh(self, usual: Tensor) -> None:
         """From now on a squared z-score error (F,) of this size counts as 1."""

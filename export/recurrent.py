@@ -13,16 +13,16 @@ class RecurrentAutoencoder(nn.Module):
     def __init__(self, *, window: int, features: int, code: int, depth: int = 1, dropout: float = 0.0) -> None:
         super().__init__()
         self.window, self.features = window, features
-        between = dropout if depth > 1 else 0.0
-        self.encoder = nn.GRU(features, code, num_layers=depth, batch_first=True, dropout=between)
-        self.decoder = nn.GRU(code, code, num_layers=depth, batch_first=True, dropout=between)
+        self.encoder = nn.GRU(features, code, num_layers=depth, batch_first=True)
+        self.dropout = nn.Dropout(dropout)
+        self.decoder = nn.GRU(code, code, num_layers=depth, batch_first=True)
         self.told = nn.Linear(code, features)
 
     def forward(self, normal: Tensor) -> Tensor:
         """(batch, W * F) z-scores, rebuilt."""
         steps = normal.reshape(-1, self.window, self.features)
         read, _ = self.encoder(steps)
-        remembered = read[:, -1:, :].expand(-1, self.window, -1)
+        remembered = self.dropout(read[:, -1:, :]).expand(-1, self.window, -1)
         told, _ = self.decoder(remembered)
         rebuilt: Tensor = self.told(told)
         return rebuilt.flatten(1)

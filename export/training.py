@@ -17,7 +17,7 @@ from export.dataset import Dataset, Survey
 from export.detector import Detector as UntrainedDetector
 from export.detector import Fitted, raw_scores
 from export.errors import DataError, UsageError
-from export.families import FAMILIES, Family, baseline, either, make_detector
+from export.families import FAMILIES, NOT_COMPARED, Family, baseline, either, make_detector
 from export.golden import golden_windows, probing_windows
 from export.graph import ScoredDetector
 from export.onnx_file import to_onnx
@@ -126,7 +126,7 @@ def _parts(dataset: Dataset, survey: Survey, config: TrainingConfig, watch: Watc
 
 def _beside_baseline(fitted: Fitted, family: str, plain: UntrainedDetector, parts: Parts) -> Fitted:
     """With the errors of both on the validation windows, and a remark where the detector is not the better one."""
-    if family == plain.family:
+    if family in NOT_COMPARED:
         return fitted
     other = plain.fit(parts.training, parts.validation, training_rows=parts.training_rows, on_epoch=_silently)
     errors = {
