@@ -191,6 +191,9 @@ def _add_detector_options(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--kind", metavar="KIND", help="sensor = an event and those before it (default), tabular = each event by itself"
     )
+    group.add_argument(
+        "--exclude-ranges", metavar="START/END,...", help="times not to learn from, such as known incidents"
+    )
     group.add_argument("--detector", metavar="FAMILY", help="see below (default: auto)")
     group.add_argument(
         "--window", metavar="W", help="events of an entity that are judged together (default: by kind and data)"

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 TRAINING, VALIDATION, CALIBRATION = 0, 1, 2
+EXCLUDED = -1  # of no part
 
 _TRAINING_SHARE = 0.7
 _VALIDATION_SHARE = 0.1

@@ -25,6 +25,7 @@ from export.parity import BATCHES, check_parity, tolerances, torch_outputs
 from export.recommendation import FEWEST_WINDOWS, with_window
 from export.report import PCA_VALIDATION_ERROR, VALIDATION_ERROR, TrainingReport, beside_pca
 from export.table_file import open_table
+from export.time_ranges import time_ranges
 from export.training_config import TrainingConfig
 from export.windows import Parts, Windows, cut
 from schemas.artifact import WINDOW, verified_digest
@@ -102,6 +103,9 @@ def _dataset(config: TrainingConfig) -> Dataset:
     )
     if config.max_gap is not None and columns.timestamp is None:
         raise UsageError("--max-gap needs --timestamp: without times there are no gaps to see.")
+    if config.exclude_ranges is not None and columns.timestamp is None:
+        raise UsageError("--exclude-ranges needs --timestamp: without times it cannot be said what lies in them.")
+    time_ranges(config.exclude_ranges or ())  # wrong ones are told before anything is read
     return Dataset(tables, columns)
 
 
@@ -113,7 +117,13 @@ def _parts(dataset: Dataset, survey: Survey, config: TrainingConfig, watch: Watc
         on_rows=lambda rows: watch.rows(rows, survey.rows),
     )
     max_gap_ms = None if config.max_gap is None else round(config.max_gap * 1000)
-    parts = cut(sample, window=config.window_rows, min_length=config.warm_length, max_gap_ms=max_gap_ms)
+    parts = cut(
+        sample,
+        window=config.window_rows,
+        min_length=config.warm_length,
+        max_gap_ms=max_gap_ms,
+        excluded_ms=time_ranges(config.exclude_ranges or ()),
+    )
     for name, fewest in FEWEST_WINDOWS.items():
         found = len(getattr(parts, name))
         if found < fewest:
@@ -253,11 +263,20 @@ def _report(
         min_length=config.warm_length,
         parity_batches=BATCHES,
         remarks=(
+            *_excluded(config, parts),
             *_few_windows(config, curve),
             *_rising(dataset.columns.features, parts.training_rows, len(survey.entities)),
             *fitted.remarks,
         ),
     )
+
+
+def _excluded(config: TrainingConfig, parts: Parts) -> tuple[str, ...]:
+    if config.exclude_ranges is None:
+        return ()
+    if parts.excluded_rows == 0:
+        return ("no row lies in --exclude-ranges: are they in UTC, as the data are taken to be?",)
+    return (f"{parts.excluded_rows:,} rows in --exclude-ranges were not learnt from.",)
 
 
 def _few_windows(config: TrainingConfig, curve: PValueCurve) -> tuple[str, ...]:

@@ -41,6 +41,7 @@ class TrainingConfig(BaseModel):
     timestamp_unit: Literal["s", "ms", "us", "ns", "iso8601"] | None = None
     features: Annotated[list[str], BeforeValidator(_split_at_commas), Field(min_length=1)] | None = None
     kind: Literal["sensor", "tabular", "log", "image"] | None = None
+    exclude_ranges: Annotated[list[str], BeforeValidator(_split_at_commas), Field(min_length=1)] | None = None
     detector: str = "auto"
     window: Annotated[int, Ge(1), Le(4096)] | None = None
     min_length: PositiveInt | None = None

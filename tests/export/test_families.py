@@ -18,6 +18,7 @@ from export.training import train
 from export.training_config import KNOBS, load_config
 from export.windows import Windows
 from tests.export.conftest import SilentWatch, config, machine
+from worker.model_store import load_artifact
 
 WINDOW = 8
 BY_STEPS = sorted(name for name, family in FAMILIES.items() if "epochs" in family.knobs)
@@ -122,6 +123,9 @@ def test_what_is_recommended_gives_the_same_file_again(machines: Path, tmp_path:
         train(config(machines, tmp_path / f"{name}.onnx", **told), SilentWatch()) for name in ("one", "two")
     )
     assert first.digest == second.digest
+    artifact = load_artifact(str(first.output), sha256=first.digest)  # the worker takes it
+    assert artifact.manifest.kind == kind
+    assert artifact.manifest.window == {"sensor": 64, "tabular": 1}[kind]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -1,5 +1,7 @@
 """The training loop, with a module so small that its best weight is known."""
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -50,7 +52,7 @@ def test_it_stops_when_the_validation_error_no_longer_falls_and_keeps_the_best()
 def test_the_curve_tells_the_training_loss_of_each_round() -> None:
     _, curve, _ = learnt(Lessons(epochs=200))
     assert [point.epoch for point in curve] == [50, 100, 150, 200]
-    assert all(later.training < earlier.training for earlier, later in zip(curve, curve[1:], strict=False))
+    assert all(later.training < earlier.training for earlier, later in pairwise(curve))
 
 
 def test_weight_decay_holds_weights_near_to_zero() -> None:

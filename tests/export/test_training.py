@@ -131,6 +131,44 @@ def test_the_worker_accepts_the_file_and_scores_with_it(trained: TrainingReport)
     assert detector.manifest.name == "machines"
 
 
+def test_nothing_is_learnt_from_excluded_ranges(tmp_path: Path) -> None:
+    """150 of the newest 300 rows are a failure, which would otherwise calibrate the score."""
+    table = machine_table(machines=1, rows=1500)
+    failing = np.asarray(table["current"]) + np.where((np.arange(1500) < 1200) | (np.arange(1500) >= 1350), 0, 40)
+    path = tmp_path / "failure.parquet"
+    pyarrow.parquet.write_table(table.set_column(3, "current", pa.array(failing)), path)
+    first, last = (str(table["time"][row].as_py()) for row in (1200, 1349))
+    ranges = [f"{first}/{last}"]
+    report = train(
+        config(path, tmp_path / "fit.onnx", detector="pca", epochs=None, exclude_ranges=ranges), SilentWatch()
+    )
+    assert "150 rows in --exclude-ranges were not learnt from." in report.remarks
+    window = windows_of(machine(1500, seed=0)[1334:1350], 16)
+    window[..., 1] += 40
+    assert outputs(report.output, window)[SCORE] > 2
+    assert sum(report.windows) < 1350
+
+
+@pytest.mark.parametrize(
+    ("told", "sentence"),
+    [
+        ({"exclude_ranges": "2024-05-01"}, "--exclude-ranges 2024-05-01: give START/END"),
+        ({"exclude_ranges": "then/now"}, "--exclude-ranges then/now: 'then' is no timestamp"),
+        ({"exclude_ranges": "2024-05-02/2024-05-01"}, "it ends before it starts"),
+        ({"exclude_ranges": "1/2", "timestamp": None}, "--exclude-ranges needs --timestamp"),
+    ],
+)
+def test_wrong_ranges_are_named(machines: Path, tmp_path: Path, told: dict[str, object], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        train(config(machines, tmp_path / "x.onnx", **told), SilentWatch())
+
+
+def test_ranges_that_hold_nothing_are_remarked_on(machines: Path, tmp_path: Path) -> None:
+    told = {"detector": "pca", "epochs": None, "exclude_ranges": ["1999-01-01/1999-01-02"]}
+    remarks = train(config(machines, tmp_path / "x.onnx", **told), SilentWatch()).remarks
+    assert any(remark.startswith("no row lies in --exclude-ranges") for remark in remarks)
+
+
 def test_the_file_is_plain_onnx_and_tells_nothing_of_this_machine(trained: TrainingReport) -> None:
     content = trained.output.read_bytes()
     model = onnx.load_model_from_string(content)
