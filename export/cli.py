@@ -189,7 +189,9 @@ def _add_detector_options(group: "argparse._ArgumentGroup") -> None:
     group.add_argument("--name", help="the detector's name in every score (default: the file's)")
     group.add_argument("--version", help="its version in every score (default: 1)")
     group.add_argument(
-        "--kind", metavar="KIND", help="sensor = an event and those before it (default), tabular = each event by itself"
+        "--kind",
+        metavar="KIND",
+        help="sensor = an event and those before it (default), tabular, image = each event by itself",
     )
     group.add_argument(
         "--exclude-ranges", metavar="START/END,...", help="times not to learn from, such as known incidents"

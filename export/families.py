@@ -8,7 +8,7 @@ from pydantic import JsonValue
 from export.autoencoder import Perceptron, denoising_sizes, layer_sizes, refuse_both
 from export.convolutional import ConvolutionalAutoencoder, channel_sizes
 from export.detector import Detector
-from export.ensemble import Ensemble
+from export.ensemble import Ensemble, Member
 from export.errors import UsageError
 from export.learning import WEIGHT_DECAY, Lessons
 from export.pca import PrincipalModule
@@ -190,10 +190,21 @@ def _prototypes(config: TrainingConfig, features: Sequence[str]) -> Detector:
 
 def _recommended(config: TrainingConfig, features: Sequence[str]) -> Detector:
     """What is best by measurement: docs/quality.md tells on what, and by how much."""
-    if config.window_rows == 1:
-        return Ensemble(members=(_denoising(config, features), _prototypes(config, features)))
-    families = (_denoising, _convolutional, _prototypes)
-    return Ensemble(members=[family(config, features) for family in families])
+    whole = config.window_rows
+    members = [(_denoising, whole), (_prototypes, whole)]
+    if len(features) == 1 and whole > 1:
+        members.append((_convolutional, whole))
+    return _ensemble(config, features, members)
+
+
+def _ensemble(config: TrainingConfig, features: Sequence[str], members: Sequence[tuple[Make, int]]) -> Detector:
+    """Of families, each with the number of newest rows that it looks at."""
+    return Ensemble(
+        members=[
+            Member(detector=make(config.model_copy(update={"window": rows}), features), rows=rows)
+            for make, rows in members
+        ]
+    )
 
 
 def _inputs(config: TrainingConfig, features: Sequence[str]) -> int:

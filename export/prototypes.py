@@ -21,12 +21,12 @@ _AT_ONCE = 2048
 
 
 class PrototypeModule(ReconstructionModule):
-    """A window is rebuilt by the prototype that is nearest over the cells that are seen."""
+    """A window is rebuilt by the prototype that is nearest over the cells that are seen; all features count alike."""
 
     prototypes: Tensor  # (k, W * F) z-scores
 
     def __init__(self, frame: Frame, lessons: Lessons, *, count: int) -> None:
-        super().__init__(nn.Identity(), frame, lessons, alike=frame.window == 1)
+        super().__init__(nn.Identity(), frame, lessons, alike=True)
         self.count = count
         self.register_buffer("prototypes", torch.zeros(0, frame.inputs))
 

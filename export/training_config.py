@@ -72,6 +72,10 @@ class TrainingConfig(BaseModel):
                 f"--min-length {self.min_length} is more than the window's {self.window} rows:"
                 " lower it, or raise --window"
             )
+        if self.kind == "log":
+            raise ValueError(
+                "--kind log cannot be trained yet: train on numbers, such as counts a minute, as --kind sensor"
+            )
         if self.kind in {"tabular", "image"} and self.window not in {None, 1}:
             raise ValueError(f"--kind {self.kind} judges each event by itself: leave --window {self.window} out")
         if self.kind == "sensor" and self.window == 1:

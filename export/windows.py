@@ -54,6 +54,10 @@ class Windows:
         kept = _spread(np.arange(len(self)), count)
         return Windows(rows=self.rows, last=self.last[kept], length=self.length[kept], window=self.window)
 
+    def newest(self, rows: int) -> "Windows":
+        """The same windows, but no more than so many of their newest rows."""
+        return Windows(rows=self.rows, last=self.last, length=np.minimum(self.length, rows), window=rows)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
