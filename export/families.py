@@ -23,6 +23,7 @@ from export.variational import VariationalAutoencoder, VariationalModule
 Make = Callable[[TrainingConfig, Sequence[str]], Detector]
 """The settings, their window chosen, and the features' names become an untrained detector."""
 
+_SHORT_VIEW = 16  # rows: what is over soon is lost in the mean over a long window
 _WINDOW_NOISE, _EVENT_NOISE = 0.5, 2.0  # largest standard deviation of the noise, in z-scores
 
 
@@ -100,9 +101,9 @@ def _denoising(config: TrainingConfig, features: Sequence[str]) -> Detector:
 def _perceptron(
     family: str, config: TrainingConfig, features: Sequence[str], sizes: Sequence[int], lessons: Lessons
 ) -> Detector:
-    # A network without a bottleneck rebuilds some features of an event almost exactly: in units of so small an error
-    # they would drown the others.
-    alike = family == "dae" and config.window_rows == 1
+    # A network without a bottleneck rebuilds some features almost exactly: in units of so small an error they would
+    # drown the others.
+    alike = family == "dae"
 
     def build(frame: Frame) -> ReconstructionModule:
         network = Perceptron(sizes, dropout=config.dropout or 0.0)
@@ -194,6 +195,8 @@ def _recommended(config: TrainingConfig, features: Sequence[str]) -> Detector:
     members = [(_denoising, whole), (_prototypes, whole)]
     if len(features) == 1 and whole > 1:
         members.append((_convolutional, whole))
+    elif whole > _SHORT_VIEW:
+        members.append((_prototypes, _SHORT_VIEW))
     return _ensemble(config, features, members)
 
 
