@@ -8,8 +8,13 @@ The map, in the order in which data flow through it:
     dataset            all files -> checked columns of entity, time, features (two passes, bounded memory)
     split              each row's place -> training, validation or calibration
     windows            rows -> windows, cut as the worker cuts them
-    detector           what a detector family promises; `families` lists them
-    autoencoder        the family `ae`
+    recommendation     how many rows there are -> the window, where the user names none
+    families           the families by name: settings -> an untrained detector
+    detector           what a detector family promises
+    rebuilder          how the families that rebuild a window are fitted; `ensemble` makes one of several
+    learning           the one training loop
+    reconstruction     normalisation, error, raw score and blame, as one module
+    autoencoder, ...   a module a family
     calibration        raw scores of held-back windows -> the curve from raw score to p-value
     graph              detector + curve -> one module with the contract's outputs
     onnx_file          that module -> ONNX bytes without traces of this machine
@@ -18,6 +23,6 @@ The map, in the order in which data flow through it:
     training           the composition: TrainingConfig -> file and TrainingReport
     report, inspection what people read
 
-A further detector family is a module beside `autoencoder` and a line in `families`. A further command (bringing one's
-own module, judging a detector on labelled data) is a module beside `training` and a line in `cli`.
+A further detector family is a module beside `autoencoder` and a few lines in `families`. A further command (bringing
+one's own module, judging a detector on labelled data) is a module beside `training` and a line in `cli`.
 """

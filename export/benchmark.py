@@ -28,7 +28,7 @@ from export.training import Watch, train
 from export.training_config import TrainingConfig, load_config
 from schemas.manifest import Manifest
 
-CONFIGURATIONS: Mapping[str, Mapping[str, object]] = {"sensor": {}, "tabular": {"window": 1}}
+CONFIGURATIONS: Mapping[str, Mapping[str, object]] = {"sensor": {"kind": "sensor"}, "tabular": {"kind": "tabular"}}
 """Kind of event -> the options of `train`, beside the columns; a kind that is not here cannot be trained yet."""
 
 _PROMISED = 0.01  # the share of false alarms that is held to what came of it

@@ -41,6 +41,17 @@ examples:
 """
 
 _TRAIN_NOTES = """\
+families, with their knobs beside epochs and weight-decay:
+  auto        what is best by measurement for the kind of event
+  ae          autoencoder with a bottleneck: bottleneck, hidden, depth, dropout
+  dae         denoising autoencoder: noise, bottleneck, hidden, depth, dropout
+  vae         variational autoencoder: bottleneck, hidden, depth, dropout
+  sparse-ae   only the largest units of a wide code are active: sparsity, bottleneck, dropout
+  conv-ae     convolutions over the window, denoising: noise, bottleneck, hidden, depth, dropout
+  gru-ae      recurrent, for windows whose order matters: bottleneck, depth, dropout
+  pca         principal components: bottleneck alone
+  prototypes  distance to the nearest of many typical windows: bottleneck alone
+
 An entity's oldest 70 % of rows train, the next 10 % stop the training early, the newest 20 % calibrate the score:
 normal operation scores above 1 as often as --alarm-rate says. The data should be mostly normal; no labels are used.
 Rows of an entity must be in the order of time. Values may be missing.
@@ -158,6 +169,7 @@ def _add_train(commands: "argparse._SubParsersAction[_Parser]") -> argparse.Argu
         command.add_argument_group("data"), features="columns to learn (default: every other numeric column)"
     )
     _add_detector_options(command.add_argument_group("detector"))
+    _add_knobs(command.add_argument_group("knobs", "which family has which: see below"))
     _add_work_options(command.add_argument_group("training"))
     return command
 
@@ -185,8 +197,18 @@ def _add_detector_options(group: "argparse._ArgumentGroup") -> None:
     group.add_argument("--output", metavar="NAME.onnx", help="the file to write")
     group.add_argument("--name", help="the detector's name in every score (default: the file's)")
     group.add_argument("--version", help="its version in every score (default: 1)")
-    group.add_argument("--detector", metavar="FAMILY", help="ae = autoencoder (default), pca = principal components")
-    group.add_argument("--window", metavar="W", help="events of an entity that are judged together (default: 32)")
+    group.add_argument(
+        "--kind",
+        metavar="KIND",
+        help="sensor = an event and those before it (default), tabular, image = each event by itself",
+    )
+    group.add_argument(
+        "--exclude-ranges", metavar="START/END,...", help="times not to learn from, such as known incidents"
+    )
+    group.add_argument("--detector", metavar="FAMILY", help="see below (default: auto)")
+    group.add_argument(
+        "--window", metavar="W", help="events of an entity that are judged together (default: by kind and data)"
+    )
     group.add_argument(
         "--min-length", metavar="N", help="events before an entity's scores count (default: half the window)"
     )
@@ -204,14 +226,27 @@ def _add_detector_options(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--alarm-rate", metavar="P", help="share of normal events that may score above 1 (default: 0.001)"
     )
-    group.add_argument("--bottleneck", metavar="N", help="narrowest layer (default: a sixteenth of window * features)")
-    group.add_argument(
-        "--hidden", metavar="N,N", help="layers between input and bottleneck (default: one, the geometric mean)"
-    )
+
+
+def _add_knobs(group: "argparse._ArgumentGroup") -> None:
+    for option, metavar, text in (
+        (
+            "bottleneck",
+            "N",
+            "narrowest layer, principal components, or prototypes (default: a sixteenth of the inputs)",
+        ),
+        ("hidden", "N,N", "layers between input and bottleneck (default: one, the geometric mean)"),
+        ("depth", "N", "how many such layers, in place of their sizes"),
+        ("noise", "SD", "largest noise that is to be removed, in standard deviations (default: 0.5; 2 for tabular)"),
+        ("sparsity", "SHARE", "share of the code that may be active (default: 0.1)"),
+        ("dropout", "SHARE", "share of hidden units that are left out of each training step (default: 0)"),
+        ("weight-decay", "X", "pull of the weights towards 0 (default: 0.0001)"),
+        ("epochs", "N", "most passes over the training windows (default: by their number)"),
+    ):
+        group.add_argument(f"--{option}", metavar=metavar, help=text)
 
 
 def _add_work_options(group: "argparse._ArgumentGroup") -> None:
-    group.add_argument("--epochs", metavar="N", help="most passes over the training windows (default: by their number)")
     group.add_argument("--seed", metavar="N", help="equal seeds give equal files on one machine (default: 0)")
     group.add_argument(
         "--threads", metavar="N", help="CPU threads (default: 1; more pay only for wide networks on an idle machine)"

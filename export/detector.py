@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import JsonValue
 from torch import nn
@@ -13,6 +14,14 @@ from export.windows import Windows
 
 OnEpoch = Callable[[int, int, float], None]
 """Told after each round of training: epochs done, epochs planned, error on the validation windows."""
+
+
+class Round(NamedTuple):
+    """A point of the curve that a training draws; both errors are what the family's loss is made of."""
+
+    epoch: int
+    training: float
+    validation: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,13 +39,17 @@ class Fitted:
     hyperparameters: dict[str, JsonValue]
     training_error: float
     validation_error: float
+    curve: tuple[Round, ...] = ()
     remarks: tuple[str, ...] = ()
 
 
 class Detector(Protocol):
     """A family with its hyperparameters, not trained yet."""
 
-    family: str
+    @property
+    def family(self) -> str:
+        """Its name."""
+        ...
 
     def fit(
         self, training: Windows, validation: Windows, *, training_rows: NDArray[np.float32], on_epoch: OnEpoch
@@ -46,3 +59,13 @@ class Detector(Protocol):
         Equal inputs, seed and thread count give equal weights.
         """
         ...
+
+
+@torch.no_grad()
+def raw_scores(module: nn.Module, windows: Windows) -> NDArray[np.float32]:
+    """(m,) of a fitted module's windows."""
+    scores = []
+    for places in np.array_split(np.arange(len(windows)), -(-len(windows) // 1024)):
+        raw, _, _ = module(torch.from_numpy(windows.take(places)))
+        scores.append(raw.numpy())
+    return np.concatenate(scores)

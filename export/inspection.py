@@ -1,9 +1,12 @@
 """A manifest, for people. Knows no torch."""
 
+from collections.abc import Iterator, Mapping, Sequence
+
+from pydantic import JsonValue
 from rich.console import Console
 from rich.table import Table
 
-from export.report import alarm_sentence, beside_pca, day
+from export.report import CURVE, alarm_sentence, beside_pca, curve_in_words, day
 from schemas.manifest import Calibration, Feature, Manifest
 
 
@@ -22,11 +25,10 @@ def _lines(manifest: Manifest) -> list[tuple[str, str]]:
     span = ""
     if training.start_ms is not None and training.end_ms is not None:
         span = f", {day(training.start_ms)} to {day(training.end_ms)}"
-    hyperparameters = ", ".join(f"{name} {value}" for name, value in manifest.detector.hyperparameters.items())
     remark = beside_pca(manifest.detector.hyperparameters)
     return [
         ("detector", f"{manifest.name}, version {manifest.version}, for {manifest.kind} events"),
-        ("family", f"{manifest.detector.family} ({hyperparameters})"),
+        *_families(manifest.detector.family, manifest.detector.hyperparameters),
         *([("note", remark)] if remark is not None else []),
         ("window", _window(manifest)),
         ("score", "0 = as normal as can be, above 1 = anomalous, 2 = as rare as the alarm rate squared"),
@@ -46,6 +48,30 @@ def _lines(manifest: Manifest) -> list[tuple[str, str]]:
         ("golden", f"{_golden_windows(manifest)} windows with the outputs that every provider must reproduce"),
         ("versions", ", ".join(f"{name} {version}" for name, version in manifest.versions.items())),
         ("digest", f"{manifest.digest} (verified)"),
+    ]
+
+
+def _families(family: str, hyperparameters: Mapping[str, JsonValue]) -> Iterator[tuple[str, str]]:
+    """What the detector is made of; of several families each by itself."""
+    members = {name: told for name, told in hyperparameters.items() if isinstance(told, dict)}
+    own = {name: value for name, value in hyperparameters.items() if name not in {*members, CURVE}}
+    yield "family", f"{family} ({', '.join(f'{name} {value}' for name, value in own.items())})" if own else family
+    curve = hyperparameters.get(CURVE)
+    points = _points(curve) if isinstance(curve, list) else []
+    if points:
+        yield "curve", curve_in_words(points)
+    for name, told in members.items():
+        yield from _families(name, told)
+
+
+def _points(curve: Sequence[JsonValue]) -> list[tuple[int, float, float]]:
+    """Those that are points: another exporter may have written something else under that name."""
+    rows = (row for row in curve if isinstance(row, list) and len(row) == 3)
+    numbers = ((epoch, training, validation) for epoch, training, validation in rows)
+    return [
+        (epoch, float(training), float(validation))
+        for epoch, training, validation in numbers
+        if isinstance(epoch, int) and isinstance(training, int | float) and isinstance(validation, int | float)
     ]
 
 

@@ -65,6 +65,9 @@ def _quiet_exporter() -> Iterator[None]:
         # It copies its program by a tree function that it has deprecated itself.
         warnings.filterwarnings("ignore", category=FutureWarning, module=r"(torch|copyreg|onnxscript)\b")
         warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"(torch|onnxscript|onnx_ir)\b")
+        # torch's own GRU lays out its weights anew while it is traced, and the loop over time asks for sizes.
+        warnings.filterwarnings("ignore", category=UserWarning, message=r"The tensor attributes? .*_flat_weights")
+        warnings.filterwarnings("ignore", category=FutureWarning, message=r".*_check_is_size")
         try:
             yield
         finally:

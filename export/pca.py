@@ -5,76 +5,20 @@ T^2 of Jackson and Mudholkar, Control Procedures for Residuals Associated With P
 Technometrics 1979. Windows in, a fitted module out; nothing is learned by steps.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
-from export.detector import Fitted, OnEpoch
-from export.errors import UsageError
-from export.reconstruction import (
-    CLIP,
-    ReconstructionModule,
-    bottleneck_size,
-    mean_error,
-    normalisation,
-    small_features,
-    usual_error,
-)
+from export.detector import OnEpoch, Round
+from export.learning import Lessons
+from export.reconstruction import Frame, ReconstructionModule, batches, mean_error
 from export.windows import Windows
 
 _WINDOWS = 20_000  # components gain nothing from more
 _EXACT_INPUTS = 2048  # up to so many the whole matrix of second moments is decomposed, beyond only its leading part
-_AT_ONCE = 1024
 _SMALLEST_MOMENT = 1e-6  # of a squared z-score: a direction without movement is not infinitely far away
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PrincipalComponents:
-    """The family's hyperparameters; `bottleneck` is the number of components, None = as many as `ae` would have."""
-
-    window: int
-    features: Sequence[str]
-    bottleneck: int | None = None
-    seed: int = 0
-
-    family = "pca"
-
-    def __post_init__(self) -> None:
-        self._count()
-
-    def _count(self) -> int:
-        return bottleneck_size(self.window * len(self.features), len(self.features), self.bottleneck)
-
-    def fit(
-        self, training: Windows, validation: Windows, *, training_rows: NDArray[np.float32], on_epoch: OnEpoch
-    ) -> Fitted:
-        """See Detector. Raises DataError where a feature has no value at all."""
-        mean, scale = normalisation(training_rows, self.features)
-        torch.manual_seed(self.seed)
-        inputs, components = self.window * len(self.features), self._count()
-        module = PrincipalModule(inputs=inputs, components=components, window=self.window, mean=mean, scale=scale)
-        module.take_components(_components(module, training.spread(_WINDOWS)))
-        module.accustom(usual_error(module, validation))
-        module.accustom_to_distance(validation.spread(_WINDOWS))
-        on_epoch(1, 1, mean_error(module, validation))
-        return Fitted(
-            module=module.eval(),
-            hyperparameters={"bottleneck": components, "seed": self.seed, "clip": CLIP},
-            training_error=mean_error(module, training.spread(_WINDOWS)),
-            validation_error=mean_error(module, validation),
-            remarks=small_features(training_rows, self.features),
-        )
-
-
-def refuse_what_pca_has_not(*, hidden: Sequence[int] | None, epochs: int | None) -> None:
-    """Raises UsageError for options that say nothing about principal components."""
-    for option, value in (("--hidden", hidden), ("--epochs", epochs)):
-        if value is not None:
-            raise UsageError(f"{option} means nothing to --detector pca: leave it out.")
 
 
 class PrincipalModule(ReconstructionModule):
@@ -82,11 +26,10 @@ class PrincipalModule(ReconstructionModule):
 
     nearness: Tensor  # (k,) what a squared coordinate counts; 0 until components are taken
 
-    def __init__(
-        self, *, inputs: int, components: int, window: int, mean: NDArray[np.float32], scale: NDArray[np.float32]
-    ) -> None:
-        projection, back = nn.Linear(inputs, components, bias=False), nn.Linear(components, inputs, bias=False)
-        super().__init__(nn.Sequential(projection, back), window=window, mean=mean, scale=scale)
+    def __init__(self, frame: Frame, lessons: Lessons, *, components: int) -> None:
+        projection = nn.Linear(frame.inputs, components, bias=False)
+        back = nn.Linear(components, frame.inputs, bias=False)
+        super().__init__(nn.Sequential(projection, back), frame, lessons)
         self.projection, self.back = projection, back
         self.register_buffer("nearness", torch.zeros(components))
 
@@ -100,27 +43,31 @@ class PrincipalModule(ReconstructionModule):
         return torch.sqrt(raw * raw + (code * pull).sum(dim=1)), blame + added.reshape(blame.shape), expected
 
     @torch.no_grad()
-    def take_components(self, found: tuple[Tensor, Tensor]) -> None:
-        """Directions (W * F, k) and their second moments (k,), the largest first."""
-        directions, moments = found
+    def teach(self, training: Windows, validation: Windows, on_epoch: OnEpoch) -> tuple[Round, ...]:
+        """Takes the components that the training windows have."""
+        directions, moments = _components(self, training.spread(_WINDOWS))
         self.projection.weight.copy_(directions.T)
         self.back.weight.copy_(directions)
         self.nearness.copy_(1 / moments.clamp(min=_SMALLEST_MOMENT))
+        on_epoch(1, 1, mean_error(self, validation))
+        return ()
 
     @torch.no_grad()
-    def accustom_to_distance(self, windows: Windows) -> None:
-        """From now on the mean squared distance of these windows counts as 1."""
+    def accustom(self, windows: Windows) -> None:
+        """As the class it is derived from; the squared distance that is usual counts as 1 too."""
+        super().accustom(windows)
+        few = windows.spread(_WINDOWS)
         total = torch.zeros((), dtype=torch.float64)
-        for normal in _normalised(self, windows):
+        for normal in _normalised(self, few):
             code = self.projection(normal)
             total += (code * code * self.nearness).sum(dtype=torch.float64)
-        self.nearness /= max(float(total) / len(windows), _SMALLEST_MOMENT)
+        self.nearness /= max(float(total) / len(few), _SMALLEST_MOMENT)
 
 
 def _normalised(module: ReconstructionModule, windows: Windows) -> Iterator[Tensor]:
     """(batch, W * F) z-scores, some windows at a time."""
-    for places in np.array_split(np.arange(len(windows)), -(-len(windows) // _AT_ONCE)):
-        flat = torch.from_numpy(windows.take(places)).flatten(1)
+    for window in batches(windows):
+        flat = window.flatten(1)
         yield module.normalised(flat, ~torch.isnan(flat))
 
 
@@ -133,8 +80,10 @@ def _components(module: PrincipalModule, windows: Windows) -> tuple[Tensor, Tens
     components, inputs = module.projection.weight.shape
     if inputs > _EXACT_INPUTS:
         whole = torch.cat(list(_normalised(module, windows.spread(4 * _EXACT_INPUTS))))
-        _, values, directions = torch.svd_lowrank(whole, q=components, niter=4)
-        return directions, values**2 / len(whole)
+        # Fewer windows than components have no more directions; the others stay without weight.
+        _, values, directions = torch.svd_lowrank(whole, q=min(components, len(whole)), niter=4)
+        lacking = (0, components - len(values))
+        return functional.pad(directions, lacking), functional.pad(values**2 / len(whole), lacking)
     moments = torch.zeros(inputs, inputs, dtype=torch.float64)
     for normal in _normalised(module, windows):
         wide = normal.double()

@@ -4,7 +4,8 @@ Whatever cannot be rebuilt is anomalous. Everything that an event goes through i
 z-score, clipping, the network that rebuilds, error, blame.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from export.corruption import Corruption
+from export.detector import OnEpoch, Round
 from export.errors import DataError, UsageError
+from export.learning import Lessons, learn
 from export.windows import Windows
 
 # Chosen on public machine data with one setting for all: see docs/training.md for what each was worth.
@@ -20,6 +24,26 @@ CLIP = 20.0
 _SCALE_FLOOR = 0.05  # of the largest value, at least of 1: a nearly constant feature must not count thousandfold
 _ERROR_FLOOR = 1e-4  # of a squared z-score; what is rebuilt better than this is not told from perfect
 _RECENT_SHARE = 1 / 8  # of the window: the newest rows, counted a second time
+_AT_ONCE = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """What a window looks like: its rows, and what is normal for each of its F features."""
+
+    window: int
+    mean: NDArray[np.float32]  # (F,)
+    scale: NDArray[np.float32]  # (F,)
+
+    @property
+    def features(self) -> int:
+        """F."""
+        return len(self.mean)
+
+    @property
+    def inputs(self) -> int:
+        """W * F."""
+        return self.window * self.features
 
 
 class Rebuilt(NamedTuple):
@@ -45,18 +69,19 @@ class ReconstructionModule(nn.Module):
     counted: Tensor  # (W * F, 2) which cells count for the whole and for the recent error
     weight: Tensor  # (W * F, 2) the same, over the squared z-score that is a usual error
 
-    def __init__(
-        self, network: nn.Module, *, window: int, mean: NDArray[np.float32], scale: NDArray[np.float32]
-    ) -> None:
+    def __init__(self, network: nn.Module, frame: Frame, lessons: Lessons, *, alike: bool = False) -> None:
         super().__init__()
-        self.window = window
-        self.features = len(mean)
+        self.window = frame.window
+        self.features = frame.features
         self.network = network  # (batch, W * F) z-scores in, the same rebuilt out
-        self.register_buffer("mean", torch.from_numpy(np.tile(mean, window)))
-        self.register_buffer("scale", torch.from_numpy(np.tile(scale, window)))
-        self.register_buffer("per_scale", torch.from_numpy(np.tile(1 / scale, window)))
-        self.register_buffer("counted", _counted(window, self.features))
-        self.register_buffer("weight", _counted(window, self.features))
+        self.lessons = lessons
+        self.alike = alike  # one usual error for all features
+        self.corruption = Corruption(lessons.noise)
+        self.register_buffer("mean", torch.from_numpy(np.tile(frame.mean, frame.window)))
+        self.register_buffer("scale", torch.from_numpy(np.tile(frame.scale, frame.window)))
+        self.register_buffer("per_scale", torch.from_numpy(np.tile(1 / frame.scale, frame.window)))
+        self.register_buffer("counted", _counted(self.window, self.features))
+        self.register_buffer("weight", _counted(self.window, self.features))
 
     def forward(self, window: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(batch, W, F) in input units -> raw score (batch,), blame and expected (batch, W, F)."""
@@ -67,7 +92,13 @@ class ReconstructionModule(nn.Module):
         flat = window.flatten(1)
         seen = ~torch.isnan(flat)
         normal = self.normalised(flat, seen)
-        return Rebuilt(seen, normal, self.network(normal))
+        return Rebuilt(seen, normal, self.rebuild(normal, seen))
+
+    def rebuild(self, normal: Tensor, seen: Tensor) -> Tensor:
+        """(batch, W * F) z-scores, 0 where nothing is seen, and what the network makes of them."""
+        del seen  # families that compare windows need it
+        rebuilt: Tensor = self.network(normal)
+        return rebuilt
 
     def judged(self, windows: Rebuilt) -> tuple[Tensor, Tensor, Tensor]:
         """As `forward`."""
@@ -85,9 +116,49 @@ class ReconstructionModule(nn.Module):
         """(batch, W * F) z-scores within the clip; 0, the mean, where nothing is seen."""
         return torch.where(seen, torch.clamp((flat - self.mean) * self.per_scale, -CLIP, CLIP), 0.0)
 
-    def accustom(self, usual_error: Tensor) -> None:
+    def teach(self, training: Windows, validation: Windows, on_epoch: OnEpoch) -> tuple[Round, ...]:
+        """Finds the weights, by the shared loop unless a family has a better way; returns the curve."""
+        return learn(
+            self,
+            training,
+            validation,
+            loss=self.loss,
+            held_back_error=self.held_back_error,
+            lessons=self.lessons,
+            on_epoch=on_epoch,
+        )
+
+    def loss(self, window: Tensor, chance: torch.Generator) -> Tensor:
+        """() mean squared error over the cells that the network was shown, some having been hidden from it."""
+        flat = window.flatten(1)
+        shown = ~torch.isnan(flat) & self.corruption.shown(window.shape, chance).flatten(1)
+        normal = self.normalised(flat, shown)
+        squared: Tensor = (self.rebuild(self.corruption.noisy(normal, chance), shown) - normal) ** 2 * shown
+        return squared.sum() / shown.sum().clamp(min=1)
+
+    @torch.no_grad()
+    def held_back_error(self, windows: Windows) -> float:
+        """Mean squared error of windows as they are; where noise is to be removed, with noise, always the same."""
+        if not self.corruption.noise:
+            return mean_error(self, windows)
+        chance = torch.Generator().manual_seed(0)
+        losses = [float(self.loss(batch, chance)) * len(batch) for batch in batches(windows)]
+        return sum(losses) / len(windows)
+
+    def accustom(self, windows: Windows) -> None:
+        """From now on the squared error that is usual in these windows counts as 1, feature by feature unless alike."""
+        usual = usual_error(self, windows)
+        self.weigh(usual.mean().expand(self.features) if self.alike else usual)
+
+    def weigh(self, usual: Tensor) -> None:
         """From now on a squared z-score error (F,) of this size counts as 1."""
-        self.weight.copy_(self.counted / usual_error.repeat(self.window)[:, None])
+        self.weight.copy_(self.counted / usual.repeat(self.window)[:, None])
+
+
+def batches(windows: Windows) -> Iterator[Tensor]:
+    """(batch, W, F) all of them, some at a time."""
+    for places in np.array_split(np.arange(len(windows)), -(-len(windows) // _AT_ONCE)):
+        yield torch.from_numpy(windows.take(places))
 
 
 def bottleneck_size(inputs: int, features: int, asked: int | None) -> int:
@@ -139,11 +210,9 @@ def _squared_errors(module: ReconstructionModule, windows: Windows) -> tuple[Ten
     """(F,) the sum of squared errors and (F,) the number of cells with a value."""
     shape = (-1, module.features)
     total, cells = torch.zeros(module.features, dtype=torch.float64), torch.zeros(module.features, dtype=torch.float64)
-    for places in np.array_split(np.arange(len(windows)), -(-len(windows) // 1024)):
-        flat = torch.from_numpy(windows.take(places)).flatten(1)
-        seen = ~torch.isnan(flat)
-        normal = module.normalised(flat, seen)
-        squared = (module.network(normal) - normal) ** 2 * seen
+    for window in batches(windows):
+        seen, normal, rebuilt = module.rebuilt(window)
+        squared = (rebuilt - normal) ** 2 * seen
         total += squared.reshape(shape).sum(dim=0, dtype=torch.float64)
         cells += seen.reshape(shape).sum(dim=0)
     return total, cells

@@ -1,6 +1,6 @@
 """What `train` tells when it is done, as text. Knows no torch and no files."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +10,9 @@ from rich.table import Table
 
 VALIDATION_ERROR, PCA_VALIDATION_ERROR = "validation_error", "pca_validation_error"
 """Under these names a manifest's hyperparameters tell how well held-back windows are rebuilt, and by PCA."""
+CURVE = "curve"
+"""Under this name they tell, round by round: epoch, training and validation error."""
+_POINTS_SHOWN = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +34,7 @@ class TrainingReport:
     windows: tuple[int, int, int]  # training, validation, calibration
     training_error: float
     validation_error: float
+    curve: tuple[tuple[int, float, float], ...]  # epoch, training and validation error
     alarm_rate: float
     min_length: int
     parity_batches: tuple[int, ...]
@@ -46,6 +50,15 @@ def beside_pca(hyperparameters: Mapping[str, object]) -> str | None:
         f"it does not beat PCA: held-back windows are rebuilt with an error of {error:.3f}, by as many principal "
         f"components with {pca:.3f}; --detector pca is simpler, or train on more data or for more --epochs."
     )
+
+
+def curve_in_words(curve: Sequence[tuple[int, float, float]]) -> str:
+    """A few points of it, the first, the best and the last among them."""
+    best = min(range(len(curve)), key=lambda place: curve[place][2])
+    step = -(-len(curve) // _POINTS_SHOWN)
+    places = sorted({*range(0, len(curve), step), best, len(curve) - 1})
+    points = (f"{curve[place][0]}: {curve[place][1]:.3g} / {curve[place][2]:.3g}" for place in places)
+    return f"epoch: training / validation loss {', '.join(points)}; the weights of epoch {curve[best][0]} were kept"
 
 
 def day(time_ms: int) -> str:
@@ -100,6 +113,8 @@ def _lines(report: TrainingReport) -> list[tuple[str, str]]:
         ("parity", f"ONNX Runtime agrees with PyTorch at batch sizes {', '.join(map(str, report.parity_batches))}"),
         ("written", f"{report.output} ({report.file_bytes / 1000:,.0f} kB), digest {report.digest[:12]}"),
     ]
+    if report.curve:
+        lines.insert(4, ("curve", curve_in_words(report.curve)))
     if report.left_out:
         lines.insert(2, ("left out", ", ".join(report.left_out)))
     return lines + [("note", remark) for remark in report.remarks]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 TRAINING, VALIDATION, CALIBRATION = 0, 1, 2
+EXCLUDED = -1  # of no part
 
 _TRAINING_SHARE = 0.7
 _VALIDATION_SHARE = 0.1
@@ -50,3 +51,12 @@ def part_of(
     ).astype(np.int8)
     whole = _whole_entity_part(rows, window)[entity]
     return np.where(whole >= 0, whole, by_time).astype(np.int8)
+
+
+def rows_by_part(rows: NDArray[np.int64], window: int) -> NDArray[np.int64]:
+    """(entities, 3) how many rows of each entity `part_of` gives to training, validation and calibration."""
+    shares = np.array([0, _TRAINING_SHARE, _TRAINING_SHARE + _VALIDATION_SHARE, 1])
+    counts: NDArray[np.int64] = np.diff(np.ceil(rows[:, None] * shares).astype(np.int64), axis=1)
+    whole = _whole_entity_part(rows, window)
+    counts[whole >= 0] = np.where(whole[whole >= 0, None] == np.arange(3), rows[whole >= 0, None], 0)
+    return counts

@@ -14,14 +14,16 @@ from export.artifact import sealed_artifact, write_file
 from export.calibration import PValueCurve, fit_curve
 from export.dataset import Dataset, Survey, open_dataset
 from export.detector import Detector as UntrainedDetector
-from export.detector import Fitted
+from export.detector import Fitted, raw_scores
 from export.errors import DataError, UsageError
-from export.families import FAMILIES, Family, baseline
+from export.families import FAMILIES, NOT_COMPARED, Family, baseline, either, make_detector
 from export.golden import golden_windows, probing_windows
 from export.graph import ScoredDetector
 from export.onnx_file import to_onnx
 from export.parity import BATCHES, check_parity, tolerances, torch_outputs
+from export.recommendation import FEWEST_WINDOWS, with_window
 from export.report import PCA_VALIDATION_ERROR, VALIDATION_ERROR, TrainingReport, beside_pca
+from export.time_ranges import time_ranges
 from export.training_config import TrainingConfig
 from export.windows import Parts, Windows, cut
 from schemas.artifact import WINDOW, verified_digest
@@ -36,8 +38,6 @@ from schemas.manifest import (
     TrainingData,
 )
 
-# Fewer windows than these leave the network, the early stop or the p-value without ground.
-_FEWEST = {"training": 50, "validation": 10, "calibration": 50}
 _GOLDEN_LEEWAY = 10.0  # other providers round otherwise
 
 
@@ -64,22 +64,26 @@ def train(config: TrainingConfig, watch: Watch, *, families: Mapping[str, Family
         ExportError: see the classes in export.errors; no file was written.
     """
     if config.detector not in families:
-        raise UsageError(f"--detector {config.detector}: there is no such family; give {' or '.join(families)}.")
+        raise UsageError(f"--detector {config.detector}: there is no such family; give {either(families)}.")
     if not config.output.parent.is_dir():
         raise UsageError(
             f"--output {config.output}: the folder {config.output.parent} does not exist; create it first."
         )
     dataset = _dataset(config)
-    survey, parts = _windows(dataset, config, watch)
+    watch.stage("reading")
+    survey = dataset.survey(lambda rows: watch.rows(rows, None))
+    config = with_window(config, survey.rows_of_entity, features=len(dataset.columns.features))
     config = config.with_alarm_rate(survey.events_per_day)
+    detector = make_detector(config, dataset.columns.features, families)
+    watch.stage("cutting windows")
+    parts = _parts(dataset, survey, config, watch)
     watch.stage("preparing torch")
     with _repeatable(config.threads):
         watch.stage("training")
-        detector = families[config.detector](config, dataset.columns.features)
         fitted = detector.fit(parts.training, parts.validation, training_rows=parts.training_rows, on_epoch=watch.epoch)
         fitted = _beside_baseline(fitted, detector.family, baseline(config, dataset.columns.features), parts)
         watch.stage("calibrating")
-        curve = fit_curve(_raw_scores(fitted, parts.calibration), alarm_rate=config.alarm_rate)
+        curve = fit_curve(raw_scores(fitted.module, parts.calibration), alarm_rate=config.alarm_rate)
         watch.stage("exporting")
         manifest = _manifest(config, dataset, survey, parts=parts, fitted=fitted, curve=curve, family=detector.family)
         content = _checked_file(config, ScoredDetector(fitted.module, curve), parts.calibration, manifest)
@@ -91,34 +95,40 @@ def _dataset(config: TrainingConfig) -> Dataset:
     dataset = open_dataset(config.data, config, features=config.features)
     if config.max_gap is not None and dataset.columns.timestamp is None:
         raise UsageError("--max-gap needs --timestamp: without times there are no gaps to see.")
+    if config.exclude_ranges is not None and dataset.columns.timestamp is None:
+        raise UsageError("--exclude-ranges needs --timestamp: without times it cannot be said what lies in them.")
+    time_ranges(config.exclude_ranges or ())  # wrong ones are told before anything is read
     return dataset
 
 
-def _windows(dataset: Dataset, config: TrainingConfig, watch: Watch) -> tuple[Survey, Parts]:
-    watch.stage("reading")
-    survey = dataset.survey(lambda rows: watch.rows(rows, None))
-    watch.stage("cutting windows")
+def _parts(dataset: Dataset, survey: Survey, config: TrainingConfig, watch: Watch) -> Parts:
     sample = dataset.sample(
         survey,
-        window=config.window,
+        window=config.window_rows,
         max_windows=config.max_windows,
         on_rows=lambda rows: watch.rows(rows, survey.rows),
     )
     max_gap_ms = None if config.max_gap is None else round(config.max_gap * 1000)
-    parts = cut(sample, window=config.window, min_length=config.warm_length, max_gap_ms=max_gap_ms)
-    for name, fewest in _FEWEST.items():
+    parts = cut(
+        sample,
+        window=config.window_rows,
+        min_length=config.warm_length,
+        max_gap_ms=max_gap_ms,
+        excluded_ms=time_ranges(config.exclude_ranges or ()),
+    )
+    for name, fewest in FEWEST_WINDOWS.items():
         found = len(getattr(parts, name))
         if found < fewest:
             raise DataError(
                 f"Too few rows: {survey.rows} of {len(survey.entities)} entities make {found} {name} windows where "
                 f"{fewest} are needed; give more data, or a smaller --window (now {config.window})."
             )
-    return survey, parts
+    return parts
 
 
 def _beside_baseline(fitted: Fitted, family: str, plain: UntrainedDetector, parts: Parts) -> Fitted:
     """With the errors of both on the validation windows, and a remark where the detector is not the better one."""
-    if family == plain.family:
+    if family in NOT_COMPARED:
         return fitted
     other = plain.fit(parts.training, parts.validation, training_rows=parts.training_rows, on_epoch=_silently)
     errors = {
@@ -148,15 +158,6 @@ def _repeatable(threads: int) -> Iterator[None]:
     finally:
         torch.set_num_threads(before[0])
         torch.use_deterministic_algorithms(mode=before[1])
-
-
-@torch.no_grad()
-def _raw_scores(fitted: Fitted, windows: Windows) -> NDArray[np.float32]:
-    scores = []
-    for places in np.array_split(np.arange(len(windows)), -(-len(windows) // 1024)):
-        raw, _, _ = fitted.module(torch.from_numpy(windows.take(places)))
-        scores.append(raw.numpy())
-    return np.concatenate(scores)
 
 
 def _checked_file(config: TrainingConfig, module: ScoredDetector, windows: Windows, manifest: Manifest) -> bytes:
@@ -192,9 +193,9 @@ def _manifest(
     return Manifest(
         name=config.artifact_name,
         version=config.version,
-        kind="sensor" if config.window > 1 else "tabular",
+        kind=config.event_kind,
         features=_features(dataset.columns.features, parts.training_rows),
-        window=config.window,
+        window=config.window_rows,
         min_length=config.warm_length,
         max_gap_s=config.max_gap,
         alarm_rate=config.alarm_rate,
@@ -248,16 +249,26 @@ def _report(
         windows=(len(parts.training), len(parts.validation), len(parts.calibration)),
         training_error=fitted.training_error,
         validation_error=fitted.validation_error,
+        curve=fitted.curve,
         alarm_rate=config.alarm_rate,
         timestamp_unit=dataset.columns.timestamp_unit,
         min_length=config.warm_length,
         parity_batches=BATCHES,
         remarks=(
+            *_excluded(config, parts),
             *_few_windows(config, curve),
             *_rising(dataset.columns.features, parts.training_rows, len(survey.entities)),
             *fitted.remarks,
         ),
     )
+
+
+def _excluded(config: TrainingConfig, parts: Parts) -> tuple[str, ...]:
+    if config.exclude_ranges is None:
+        return ()
+    if parts.excluded_rows == 0:
+        return ("no row lies in --exclude-ranges: are they in UTC, as the data are taken to be?",)
+    return (f"{parts.excluded_rows:,} rows in --exclude-ranges were not learnt from.",)
 
 
 def _few_windows(config: TrainingConfig, curve: PValueCurve) -> tuple[str, ...]:

@@ -24,6 +24,9 @@ def _listed(value: object) -> object:
 PositiveInt = Annotated[int, Ge(1)]
 LOWEST_ALARM_RATE, HIGHEST_ALARM_RATE = 1e-9, 0.5
 
+KNOBS = ("hidden", "depth", "bottleneck", "noise", "sparsity", "dropout", "weight_decay", "epochs")
+"""Options that mean something to some families; None = as the family thinks best."""
+
 
 class TrainingConfig(BaseModel):
     """Every option of `anomaly-export train`; None = the default that the description tells."""
@@ -38,12 +41,19 @@ class TrainingConfig(BaseModel):
     timestamp: str | None = None
     timestamp_unit: Literal["s", "ms", "us", "ns", "iso8601"] | None = None
     features: Annotated[list[str], BeforeValidator(_split_at_commas), Field(min_length=1)] | None = None
-    detector: str = "ae"
-    window: Annotated[int, Ge(1), Le(4096)] = 32
+    kind: Literal["sensor", "tabular", "log", "image"] | None = None
+    exclude_ranges: Annotated[list[str], BeforeValidator(_split_at_commas), Field(min_length=1)] | None = None
+    detector: str = "auto"
+    window: Annotated[int, Ge(1), Le(4096)] | None = None
     min_length: PositiveInt | None = None
     max_gap: Annotated[float, Gt(0)] | None = None
     hidden: Annotated[list[PositiveInt], BeforeValidator(_split_at_commas)] | None = None
     bottleneck: PositiveInt | None = None
+    depth: Annotated[int, Ge(1), Le(8)] | None = None
+    noise: Annotated[float, Gt(0), Le(10)] | None = None
+    sparsity: Annotated[float, Gt(0), Le(1)] | None = None
+    dropout: Annotated[float, Gt(0), Lt(1)] | None = None
+    weight_decay: Annotated[float, Ge(0), Le(1)] | None = None
     epochs: PositiveInt | None = None
     seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 0
     alarm_rate: Annotated[float, Gt(LOWEST_ALARM_RATE), Lt(HIGHEST_ALARM_RATE)] = 0.001
@@ -60,11 +70,19 @@ class TrainingConfig(BaseModel):
             raise ValueError(
                 f"The column {repeated[0]!r} is named twice among --entity, --timestamp and --features: name it once"
             )
-        if self.min_length is not None and self.min_length > self.window:
+        if self.min_length is not None and self.window is not None and self.min_length > self.window:
             raise ValueError(
                 f"--min-length {self.min_length} is more than the window's {self.window} rows:"
                 " lower it, or raise --window"
             )
+        if self.kind == "log":
+            raise ValueError(
+                "--kind log cannot be trained yet: train on numbers, such as counts a minute, as --kind sensor"
+            )
+        if self.kind in {"tabular", "image"} and self.window not in {None, 1}:
+            raise ValueError(f"--kind {self.kind} judges each event by itself: leave --window {self.window} out")
+        if self.kind == "sensor" and self.window == 1:
+            raise ValueError("--window 1 judges each event by itself: that is --kind tabular")
         if self.output.suffix != ".onnx":
             raise ValueError(f"--output {self.output}: its name must end in .onnx")
         return self
@@ -80,9 +98,21 @@ class TrainingConfig(BaseModel):
         return self
 
     @property
+    def window_rows(self) -> int:
+        """W, once it is chosen."""
+        if self.window is None:
+            raise ValueError("the window has not been chosen yet")
+        return self.window
+
+    @property
+    def event_kind(self) -> Literal["sensor", "tabular", "log", "image"]:
+        """What was said of the events, or what the window says of them."""
+        return self.kind or ("tabular" if self.window == 1 else "sensor")
+
+    @property
     def warm_length(self) -> int:
         """Rows from which on a window is scored in earnest: half a window unless told otherwise."""
-        return self.min_length or max(1, self.window // 2)
+        return self.min_length or max(1, self.window_rows // 2)
 
     def with_alarm_rate(self, events_per_day: float | None) -> "TrainingConfig":
         """With the alarm rate that keeps to the budget of alerts a day; as it is where none was given.

@@ -4,12 +4,13 @@ Knows neither files nor detectors. A window reaches back over no other entity, o
 `max_gap_ms`, and over no border between training, validation and calibration.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from export.split import CALIBRATION, TRAINING, VALIDATION, part_of
+from export.split import CALIBRATION, EXCLUDED, TRAINING, VALIDATION, part_of
 
 _STATISTIC_ROWS = 500_000  # mean, deviation and quantiles gain nothing from more
 
@@ -53,6 +54,10 @@ class Windows:
         kept = _spread(np.arange(len(self)), count)
         return Windows(rows=self.rows, last=self.last[kept], length=self.length[kept], window=self.window)
 
+    def newest(self, rows: int) -> "Windows":
+        """The same windows, but no more than so many of their newest rows."""
+        return Windows(rows=self.rows, last=self.last, length=np.minimum(self.length, rows), window=rows)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
@@ -62,6 +67,7 @@ class Parts:
     validation: Windows
     calibration: Windows
     training_rows: NDArray[np.float32]  # (r, F), of very many an even part
+    excluded_rows: int = 0
 
 
 def _spread(places: NDArray[np.int64], count: int) -> NDArray[np.int64]:
@@ -79,8 +85,18 @@ def _starts_anew(sample: Sample, part: NDArray[np.int8], max_gap_ms: int | None)
     return anew
 
 
-def cut(sample: Sample, *, window: int, min_length: int, max_gap_ms: int | None) -> Parts:
-    """The windows of at least `min_length` rows, by part. Shorter ones are warming: the worker never alarms on them."""
+def cut(
+    sample: Sample,
+    *,
+    window: int,
+    min_length: int,
+    max_gap_ms: int | None,
+    excluded_ms: Sequence[tuple[int, int]] = (),
+) -> Parts:
+    """The windows of at least `min_length` rows, by part. Shorter ones are warming: the worker never alarms on them.
+
+    No window holds a row of the excluded ranges of time, whose ends belong to them.
+    """
     sorted_sample = _in_order(sample)
     part = part_of(
         entity=sorted_sample.entity,
@@ -88,6 +104,8 @@ def cut(sample: Sample, *, window: int, min_length: int, max_gap_ms: int | None)
         rows=sorted_sample.rows_of_entity,
         window=window,
     )
+    excluded = _within(sorted_sample, excluded_ms)
+    part[excluded] = EXCLUDED
     length = _lengths(sorted_sample, part, window=window, max_gap_ms=max_gap_ms)
 
     def windows_of(wanted: int) -> Windows:
@@ -99,7 +117,17 @@ def cut(sample: Sample, *, window: int, min_length: int, max_gap_ms: int | None)
         validation=windows_of(VALIDATION),
         calibration=windows_of(CALIBRATION),
         training_rows=sorted_sample.features[_spread(np.flatnonzero(part == TRAINING), _STATISTIC_ROWS)],
+        excluded_rows=int(excluded.sum()),
     )
+
+
+def _within(sample: Sample, ranges_ms: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:
+    """(n,) whether a row lies in one of the ranges."""
+    within = np.zeros(len(sample.entity), dtype=np.bool_)
+    if sample.event_time_ms is not None:
+        for start_ms, end_ms in ranges_ms:
+            within |= (sample.event_time_ms >= start_ms) & (sample.event_time_ms <= end_ms)
+    return within
 
 
 def every_window(sample: Sample, *, window: int, max_gap_ms: int | None) -> Windows:

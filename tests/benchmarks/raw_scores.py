@@ -14,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from export import autoencoder
+from export import corruption
 from export.families import FAMILIES
 from export.progress import TerminalWatch
 from export.reconstruction import ReconstructionModule
-from export.training import _dataset, _repeatable, _windows
+from export.training import _dataset, _parts, _repeatable
 from export.training_config import TrainingConfig
 from export.windows import Windows
 from worker.demo.machines import ENTITY_COLUMN, TIME_COLUMN, Machines, example_folder, labels, load_machines
@@ -38,13 +38,17 @@ FULL_ABOVE = 0.01  # the share of full windows that the others are held against
 def trained(machines: Machines) -> tuple[ReconstructionModule, Windows]:
     """The demo's network, and the windows that calibrate its scores."""
     data = sorted(machines.train_files)  # as the shell orders them
-    config = TrainingConfig(data=data, entity=ENTITY_COLUMN, timestamp=TIME_COLUMN, output=Path("unwritten.onnx"))
+    config = TrainingConfig(
+        data=data, entity=ENTITY_COLUMN, timestamp=TIME_COLUMN, detector="ae", window=32, output=Path("unwritten.onnx")
+    )
     with TerminalWatch(Console(stderr=True)) as watch, _repeatable(config.threads):
         dataset = _dataset(config)
-        _, parts = _windows(dataset, config, watch)
+        parts = _parts(dataset, dataset.survey(lambda rows: watch.rows(rows, None)), config, watch)
         watch.stage("training")
-        fitted = FAMILIES["ae"](config, dataset.columns.features).fit(
-            parts.training, parts.validation, training_rows=parts.training_rows, on_epoch=watch.epoch
+        fitted = (
+            FAMILIES["ae"]
+            .make(config, dataset.columns.features)
+            .fit(parts.training, parts.validation, training_rows=parts.training_rows, on_epoch=watch.epoch)
         )
     module = fitted.module
     assert isinstance(module, ReconstructionModule)
@@ -107,7 +111,7 @@ def main() -> None:
     """Print both tables."""
     machines = load_machines(example_folder())
     module, held_back = trained(machines)
-    with patch.object(autoencoder, "_BLANKED_SHARE", 0.0):
+    with patch.object(corruption, "BLANKED_SHARE", 0.0):
         unaccustomed, _ = trained(machines)
     lines = ["| raw score | average precision |", "|---|---|"]
     lines += [f"| {form} | {worth:.2f} |" for form, worth in forms_worth(module, machines)]

@@ -13,7 +13,7 @@ from tests.broker import CHECKOUT
 
 COMMAND = Path(sys.executable).parent / "anomaly-export"
 MODELS = CHECKOUT / ".cache" / "benchmarks"
-TRAINING = {"window": 32, "hidden": 64, "bottleneck": 16, "seed": 0}
+TRAINING = {"detector": "ae", "window": 32, "hidden": 64, "bottleneck": 16, "seed": 0}
 TRAINING_EVENTS = 40_000
 TRAINING_ENTITIES = 20
 

@@ -54,7 +54,7 @@ def machine_table(*, machines: int, rows: int) -> pa.Table:
 
 def config(data: Path, output: Path, **settings: object) -> TrainingConfig:
     """A small training."""
-    told = {"entity": "machine", "timestamp": "time", "window": 16, "epochs": 60, **settings}
+    told = {"entity": "machine", "timestamp": "time", "detector": "ae", "window": 16, "epochs": 60, **settings}
     return load_config(None, {"data": [data], "output": output, **told})
 
 

@@ -8,10 +8,11 @@ import torch
 
 from export.artifact import read_manifest
 from export.errors import UsageError
-from export.families import FAMILIES
+from export.families import FAMILIES, make_detector
 from export.parity import runtime_session
-from export.pca import PrincipalComponents, PrincipalModule
+from export.pca import PrincipalModule
 from export.training import train
+from export.training_config import load_config
 from export.windows import Windows
 from schemas.artifact import CONTRIBUTION, SCORE, WINDOW
 from tests.export.conftest import FEATURES, SilentWatch, config, machine
@@ -34,7 +35,8 @@ def windows(rows: np.ndarray, window: int = 1) -> Windows:
 
 def fitted(*, window: int = 1, components: int = 1, features: int = 3) -> PrincipalModule:
     rows = np.tile(rows_on_a_line(2000, 0), (1, -(-features // 3)))[:, :features]
-    detector = PrincipalComponents(window=window, features=[str(n) for n in range(features)], bottleneck=components)
+    told = load_config(None, {"data": ["a"], "output": "a.onnx", "window": window, "bottleneck": components})
+    detector = FAMILIES["pca"].make(told, [str(n) for n in range(features)])
     seen = windows(rows, window)
     module = detector.fit(seen, seen, training_rows=rows, on_epoch=lambda *_: None).module
     assert isinstance(module, PrincipalModule)
@@ -112,4 +114,4 @@ def test_the_same_seed_gives_the_same_file(machines: Path, tmp_path: Path) -> No
 def test_options_of_networks_are_refused(machines: Path, tmp_path: Path, option: dict[str, object]) -> None:
     settings = config(machines, tmp_path / "pca.onnx", **{"detector": "pca", "epochs": None, **option})
     with pytest.raises(UsageError, match=f"--{next(iter(option))} means nothing to --detector pca"):
-        FAMILIES["pca"](settings, FEATURES)
+        make_detector(settings, FEATURES, FAMILIES)

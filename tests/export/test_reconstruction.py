@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from export.errors import DataError
-from export.reconstruction import ReconstructionModule, normalisation
+from export.learning import Lessons
+from export.reconstruction import Frame, ReconstructionModule, normalisation
 
 
 def test_the_scale_has_a_floor_by_the_size_of_the_values() -> None:
@@ -25,9 +26,8 @@ def test_a_feature_without_values_has_no_scale() -> None:
 def module() -> ReconstructionModule:
     torch.manual_seed(0)
     mean, scale = np.array([10, -5], np.float32), np.array([2, 0.5], np.float32)
-    return ReconstructionModule(
-        nn.Sequential(nn.Linear(16, 4), nn.Linear(4, 16)), window=8, mean=mean, scale=scale
-    ).eval()
+    network = nn.Sequential(nn.Linear(16, 4), nn.Linear(4, 16))
+    return ReconstructionModule(network, Frame(window=8, mean=mean, scale=scale), Lessons()).eval()
 
 
 @torch.no_grad()
@@ -43,7 +43,7 @@ def test_missing_values_neither_count_nor_disturb(module: ReconstructionModule) 
 
 @torch.no_grad()
 def test_the_raw_score_is_the_root_of_the_blamed_errors(module: ReconstructionModule) -> None:
-    module.accustom(torch.tensor([0.5, 2.0]))
+    module.weigh(torch.tensor([0.5, 2.0]))
     window = torch.randn(5, 8, 2, generator=torch.Generator().manual_seed(1)) * 3
     raw, blame, _ = module(window)
     torch.testing.assert_close(blame.sum(dim=(1, 2)).sqrt(), raw)
@@ -53,7 +53,7 @@ def test_the_raw_score_is_the_root_of_the_blamed_errors(module: ReconstructionMo
 def test_an_error_counts_in_units_of_the_usual_one(module: ReconstructionModule) -> None:
     window = torch.randn(5, 8, 2, generator=torch.Generator().manual_seed(1)) * 3
     _, before, _ = module(window)
-    module.accustom(torch.tensor([1.0, 4.0]))
+    module.weigh(torch.tensor([1.0, 4.0]))
     _, after, _ = module(window)
     torch.testing.assert_close(after[:, :, 0], before[:, :, 0])
     torch.testing.assert_close(after[:, :, 1], before[:, :, 1] / 4)

@@ -1,7 +1,7 @@
 """Trains small detectors and looks at what came of them."""
 
 import io
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +14,15 @@ from rich.console import Console
 from torch import nn
 
 from export.artifact import read_manifest
-from export.autoencoder import Autoencoder
+from export.detector import Detector as UntrainedDetector
 from export.detector import Fitted
 from export.errors import DataError, ParityError, UsageError
+from export.families import FAMILIES, Family
 from export.inspection import print_manifest
 from export.parity import runtime_session
 from export.report import TrainingReport
 from export.training import train
+from export.training_config import KNOBS
 from schemas.artifact import ALLOWED_DOMAINS, CONTRIBUTION, EXPECTED, P_VALUE, SCORE, STEP_SCORE, WINDOW
 from tests.export.conftest import FEATURES, STEP_MS, SilentWatch, config, machine, machine_table
 from worker.detector import Detector, ExplainRule
@@ -142,6 +144,44 @@ def test_the_worker_accepts_the_file_and_scores_with_it(trained: TrainingReport)
     assert detector.manifest.name == "machines"
 
 
+def test_nothing_is_learnt_from_excluded_ranges(tmp_path: Path) -> None:
+    """150 of the newest 300 rows are a failure, which would otherwise calibrate the score."""
+    table = machine_table(machines=1, rows=1500)
+    failing = np.asarray(table["current"]) + np.where((np.arange(1500) < 1200) | (np.arange(1500) >= 1350), 0, 40)
+    path = tmp_path / "failure.parquet"
+    pyarrow.parquet.write_table(table.set_column(3, "current", pa.array(failing)), path)
+    first, last = (str(table["time"][row].as_py()) for row in (1200, 1349))
+    ranges = [f"{first}/{last}"]
+    report = train(
+        config(path, tmp_path / "fit.onnx", detector="pca", epochs=None, exclude_ranges=ranges), SilentWatch()
+    )
+    assert "150 rows in --exclude-ranges were not learnt from." in report.remarks
+    window = windows_of(machine(1500, seed=0)[1334:1350], 16).copy()
+    window[..., 1] += 40
+    assert outputs(report.output, window)[SCORE] > 2
+    assert sum(report.windows) < 1350
+
+
+@pytest.mark.parametrize(
+    ("told", "sentence"),
+    [
+        ({"exclude_ranges": "2024-05-01"}, "--exclude-ranges 2024-05-01: give START/END"),
+        ({"exclude_ranges": "then/now"}, "--exclude-ranges then/now: 'then' is no timestamp"),
+        ({"exclude_ranges": "2024-05-02/2024-05-01"}, "it ends before it starts"),
+        ({"exclude_ranges": "1/2", "timestamp": None}, "--exclude-ranges needs --timestamp"),
+    ],
+)
+def test_wrong_ranges_are_named(machines: Path, tmp_path: Path, told: dict[str, object], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        train(config(machines, tmp_path / "x.onnx", **told), SilentWatch())
+
+
+def test_ranges_that_hold_nothing_are_remarked_on(machines: Path, tmp_path: Path) -> None:
+    told = {"detector": "pca", "epochs": None, "exclude_ranges": ["1999-01-01/1999-01-02"]}
+    remarks = train(config(machines, tmp_path / "x.onnx", **told), SilentWatch()).remarks
+    assert any(remark.startswith("no row lies in --exclude-ranges") for remark in remarks)
+
+
 def test_the_file_is_plain_onnx_and_tells_nothing_of_this_machine(trained: TrainingReport) -> None:
     content = trained.output.read_bytes()
     model = onnx.load_model_from_string(content)
@@ -176,16 +216,21 @@ class Fickle(nn.Module):
         return (raw * 1.1 if torch.compiler.is_exporting() else raw), blame, expected
 
 
-class FickleAutoencoder(Autoencoder):
-    """A family whose export goes wrong."""
+@dataclass
+class FickleDetector:
+    """One whose export goes wrong."""
+
+    sound: UntrainedDetector
+    family = "fickle"
 
     def fit(self, *windows: object, **rest: object) -> Fitted:
-        fitted = super().fit(*windows, **rest)
+        fitted = self.sound.fit(*windows, **rest)
         return replace(fitted, module=Fickle(fitted.module))
 
 
 def test_nothing_is_written_where_the_runtimes_disagree(machines: Path, tmp_path: Path) -> None:
-    families = {"ae": lambda told, features: FickleAutoencoder(window=told.window, features=features, epochs=1)}
+    fickle = Family(make=lambda told, features: FickleDetector(FAMILIES["ae"].make(told, features)), knobs=KNOBS)
+    families = {"ae": fickle}
     with pytest.raises(ParityError, match=r"batch size 1: output 'score' differs by 0\.\d+ where"):
         train(config(machines, tmp_path / "machines.onnx"), SilentWatch(), families=families)
     assert list(tmp_path.iterdir()) == []
@@ -230,7 +275,7 @@ def test_too_few_rows_are_refused_with_their_number(tmp_path: Path) -> None:
 
 
 def test_settings_that_fit_nothing_are_wrong_use(machines: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="there is no such family; give ae"):
+    with pytest.raises(UsageError, match="there is no such family; give auto, ae, dae"):
         train(config(machines, tmp_path / "x.onnx", detector="oracle"), SilentWatch())
     with pytest.raises(UsageError, match="--max-gap needs --timestamp"):
         train(config(machines, tmp_path / "x.onnx", timestamp=None, max_gap=60), SilentWatch())

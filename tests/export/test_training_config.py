@@ -27,9 +27,9 @@ def test_lists_are_lists_or_text_with_commas() -> None:
 
 def test_a_window_counts_from_half_its_rows_on() -> None:
     given = {"data": ["a.csv"], "output": "a.onnx"}
-    assert load_config(None, given).warm_length == 16
+    assert load_config(None, {**given, "window": 32}).warm_length == 16
     assert load_config(None, {**given, "window": 1}).warm_length == 1
-    assert load_config(None, {**given, "min_length": 20}).warm_length == 20
+    assert load_config(None, {**given, "window": 32, "min_length": 20}).warm_length == 20
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,10 @@ def test_a_window_counts_from_half_its_rows_on() -> None:
         ({"name": "n" * 201}, "--name must have at most 200 characters."),
         ({"entity": 5}, "--entity must be text, not 5."),
         ({"output": "a.pt"}, "--output a.pt: its name must end in .onnx."),
-        ({"min_length": "33"}, "--min-length 33 is more than the window's 32 rows: lower it, or raise --window."),
+        (
+            {"window": 32, "min_length": "33"},
+            "--min-length 33 is more than the window's 32 rows: lower it, or raise --window.",
+        ),
         ({"entity": "a", "features": "a,b"}, "The column 'a' is named twice among --entity, --timestamp and --feat"),
         (
             {"alerts_per_day": 5, "alarm_rate": 0.01},
@@ -67,6 +70,14 @@ def test_a_window_counts_from_half_its_rows_on() -> None:
             "--events-per-day says what --alerts-per-day is out of: give that too, or leave it out.",
         ),
         ({"alerts_per_day": 0}, "--alerts-per-day must be more than 0, not 0."),
+        ({"kind": "log"}, "--kind log cannot be trained yet: train on numbers"),
+        ({"kind": "tabular", "window": 8}, "--kind tabular judges each event by itself: leave --window 8 out."),
+        ({"kind": "sensor", "window": 1}, "--window 1 judges each event by itself: that is --kind tabular."),
+        ({"kind": "sound"}, "--kind must be 'sensor', 'tabular', 'log' or 'image', not 'sound'."),
+        ({"noise": 0}, "--noise must be more than 0, not 0."),
+        ({"sparsity": 1.5}, "--sparsity must be at most 1.0, not 1.5."),
+        ({"dropout": 1}, "--dropout must be less than 1, not 1."),
+        ({"depth": 9}, "--depth must be at most 8, not 9."),
         ({"timestamp_unit": "days"}, "--timestamp-unit must be 's', 'ms', 'us', 'ns' or 'iso8601', not 'days'."),
     ],
 )

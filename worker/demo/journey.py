@@ -56,7 +56,7 @@ def training(output: str) -> list[str]:
     """The command that trains, to be run in the checkout."""
     columns = ["--entity", ENTITY_COLUMN, "--timestamp", TIME_COLUMN]
     # One thread: as fast as two on so small a network, and the same figures each time.
-    knobs = ["--alarm-rate", str(ALARM_RATE), "--threads", "1"]
+    knobs = ["--detector", "ae", "--window", "32", "--alarm-rate", str(ALARM_RATE), "--threads", "1"]
     data = "examples/machines/train/*.csv.gz"
     return ["anomaly-export", "train", "--data", data, *columns, *knobs, "--output", output]
 

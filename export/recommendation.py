@@ -1,0 +1,43 @@
+"""What the data say of the window, where the user says nothing: docs/quality.md tells why these rules and no others."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.split import rows_by_part
+from export.training_config import TrainingConfig
+
+FEWEST_WINDOWS = {"training": 50, "validation": 10, "calibration": 50}
+"""Fewer than these leave the network, the early stop or the p-value without ground."""
+
+_ONE_FEATURE_ROWS, _MANY_FEATURES_ROWS = 96, 64
+_SHORTER_ROWS = (96, 64, 48, 32, 24, 16, 12, 8, 6, 4, 2)
+
+
+def with_window(config: TrainingConfig, rows_of_entity: NDArray[np.int64], *, features: int) -> TrainingConfig:
+    """The settings with a window: the user's, else one row for events that stand alone, else `sensor_window`."""
+    if config.window is not None:
+        return config
+    if config.event_kind != "sensor":
+        return config.model_copy(update={"window": 1})
+    return config.model_copy(
+        update={"window": sensor_window(rows_of_entity, features=features, least=config.min_length)}
+    )
+
+
+def sensor_window(rows_of_entity: NDArray[np.int64], *, features: int, least: int | None) -> int:
+    """96 rows of one feature, 64 of several; where entities are short the longest window that leaves enough of them.
+
+    Args:
+        rows_of_entity: (entities,)
+        features: F.
+        least: Rows that a window must be able to hold.
+    """
+    longest = max(_ONE_FEATURE_ROWS if features == 1 else _MANY_FEATURES_ROWS, least or 1)
+    fitting = [longest, *(rows for rows in _SHORTER_ROWS if (least or 1) <= rows < longest)]
+    typical = float(np.median(rows_of_entity))
+    return next((rows for rows in fitting if rows <= typical and _leaves_enough(rows_of_entity, rows)), fitting[-1])
+
+
+def _leaves_enough(rows_of_entity: NDArray[np.int64], window: int) -> bool:
+    counts = (rows_by_part(rows_of_entity, window) - window // 2 + 1).clip(min=0).sum(axis=0)
+    return bool((counts >= np.array(list(FEWEST_WINDOWS.values()))).all())

@@ -1,0 +1,46 @@
+"""The window that is chosen where none is named."""
+
+import numpy as np
+import pytest
+
+from export.recommendation import sensor_window, with_window
+from export.training_config import load_config
+
+GIVEN = {"data": ["a.csv"], "output": "a.onnx"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "features", "window"),
+    [
+        ([10_000], 1, 96),
+        ([10_000], 8, 64),
+        ([500], 1, 64),  # 50 rows of validation hold 19 windows of at least 32 rows, but only 3 of at least 48
+        ([300], 8, 16),
+        ([20] * 100, 8, 16),  # many short entities, taken whole
+        ([50], 8, 2),  # not even these are enough: the training says so
+    ],
+)
+def test_the_window_is_as_long_as_the_rows_allow(rows: list[int], features: int, window: int) -> None:
+    assert sensor_window(np.array(rows), features=features, least=None) == window
+
+
+def test_the_window_holds_the_rows_that_count_as_warm() -> None:
+    assert sensor_window(np.array([100_000]), features=1, least=120) == 120
+    assert sensor_window(np.array([50]), features=1, least=10) == 12
+
+
+@pytest.mark.parametrize(
+    ("settings", "window"),
+    [({}, 64), ({"kind": "sensor"}, 64), ({"kind": "tabular"}, 1), ({"kind": "image"}, 1), ({"window": 7}, 7)],
+)
+def test_the_kind_decides_and_the_user_above_it(settings: dict[str, object], window: int) -> None:
+    chosen = with_window(load_config(None, {**GIVEN, **settings}), np.array([10_000]), features=3)
+    assert chosen.window_rows == window
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind"),
+    [({"window": 1}, "tabular"), ({"window": 2}, "sensor"), ({}, "sensor"), ({"kind": "image"}, "image")],
+)
+def test_the_kind_follows_from_the_window_where_it_is_not_named(settings: dict[str, object], kind: str) -> None:
+    assert load_config(None, {**GIVEN, **settings}).event_kind == kind
