@@ -37,7 +37,7 @@ def compile_rows(root: Path) -> str | None:
     (root / COMPILED).unlink(missing_ok=True)
     link = shlex.split(sysconfig.get_config_var("LDSHARED") or "cc -shared")
     flags = [
-        "-O2",
+        "-O3",
         "-fPIC",
         "-Wall",
         "-Wextra",

@@ -1,4 +1,6 @@
-/* joined(columns, rows) -> list of bytes: the texts of rows whose cells are given a column at a time, as UTF-8.
+/* What is done for each row of a batch, without an object of Python's for each step.
+ *
+ * joined(columns, rows) -> list of bytes: the texts of rows whose cells are given a column at a time, as UTF-8.
  *
  * A record is put together from some twenty cells. In Python each is an object; here it is a few bytes behind the last
  * one, and only the whole row becomes an object. worker/rows.py tells what a column may be, and has the same in Python.
@@ -317,7 +319,64 @@ done:
     return texts;
 }
 
+/* ---- what came in ---- */
+
+enum { PIECE = 255 }; /* so many bytes are counted in one, which lets the compiler take many at once */
+
+/* Whether a text may be looked at quickly: not longer than `most`, no more than `brackets` opening ones, UTF-8. */
+static int is_usual(PyObject *value, Py_ssize_t most, Py_ssize_t brackets) {
+    if (!PyBytes_Check(value) || PyBytes_Size(value) > most) return 0;
+    const unsigned char *text = (const unsigned char *)PyBytes_AsString(value);
+    Py_ssize_t size = PyBytes_Size(value), opening = 0;
+    unsigned char all = 0;
+    for (Py_ssize_t start = 0; start < size; start += PIECE) {
+        Py_ssize_t end = size - start < PIECE ? size : start + PIECE;
+        unsigned char here = 0;
+        for (Py_ssize_t at = start; at < end; at++) {
+            all |= text[at];
+            here = (unsigned char)(here + ((text[at] | 0x20) == '{')); /* '[' | 0x20 is '{' */
+        }
+        opening += here;
+    }
+    if (opening > brackets) return 0;
+    if (all < 0x80) return 1;
+    PyObject *decoded = PyUnicode_DecodeUTF8((const char *)text, size, "strict");
+    if (decoded == NULL) PyErr_Clear();
+    else Py_DECREF(decoded);
+    return decoded != NULL;
+}
+
+static PyObject *unusual(PyObject *module, PyObject *arguments) {
+    (void)module;
+    PyObject *values;
+    Py_ssize_t most, brackets;
+    if (!PyArg_ParseTuple(arguments, "O!nn", &PyList_Type, &values, &most, &brackets)) return NULL;
+    PyObject *rows = PyList_New(0);
+    for (Py_ssize_t at = 0; at < PyList_Size(values) && rows != NULL; at++) {
+        if (is_usual(PyList_GetItem(values, at), most, brackets)) continue;
+        PyObject *row = PyLong_FromSsize_t(at);
+        if (row == NULL || PyList_Append(rows, row) < 0) Py_CLEAR(rows);
+        Py_XDECREF(row);
+    }
+    return rows;
+}
+
+static PyObject *longest(PyObject *module, PyObject *texts) {
+    (void)module;
+    Py_ssize_t most = 0;
+    if (!PyList_Check(texts)) return PyErr_Format(PyExc_TypeError, "texts are a list");
+    for (Py_ssize_t at = 0; at < PyList_Size(texts); at++) {
+        PyObject *text = PyList_GetItem(texts, at);
+        Py_ssize_t size = PyBytes_Check(text) ? PyBytes_Size(text) : PyUnicode_GetLength(text); /* or TypeError */
+        if (size < 0) return NULL;
+        if (size > most) most = size;
+    }
+    return PyLong_FromSsize_t(most);
+}
+
 static PyMethodDef methods[] = {
+    {"longest", longest, METH_O, "longest(texts, /)\n--\n\nThe length of the longest text."},
+    {"unusual", unusual, METH_VARARGS, "unusual(values, most, brackets, /)\n--\n\nThe rows, as worker.nesting tells."},
     {"joined", joined, METH_VARARGS, "joined(columns, rows, /)\n--\n\nThe texts of rows, as worker.rows tells."},
     {NULL, NULL, 0, NULL},
 };

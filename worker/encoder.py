@@ -32,7 +32,7 @@ from worker.dead_letter import FRAMING_BYTES, dead_letter, size_of
 from worker.decimals import shortest
 from worker.explanation import UNEXPLAINED, ExplanationText
 from worker.fragments import escaped, json_text
-from worker.rows import Column, joined
+from worker.rows import Column, joined, longest
 
 _DIGEST_DIGITS = 12
 _PARTITIONS = 10_000  # whose texts are kept
@@ -152,11 +152,10 @@ class Encoder:
     def _forward(self, headers: Headers) -> Headers:
         return [header for header in headers if header[0] in self._forwarded]
 
-    def _fits(self, keys: Sequence[bytes], values: Sequence[bytes], headers: Sequence[Headers] | None) -> Bool:
+    def _fits(self, keys: list[bytes], values: list[bytes], headers: Sequence[Headers] | None) -> Bool:
         """Which records the producer will take: what is passed through or forwarded may make them too large."""
         limit = self._form.max_dead_letter_bytes
-        longest = max(map(len, keys), default=0) + max(map(len, values), default=0)
-        if headers is None and longest + FRAMING_BYTES <= limit:
+        if headers is None and longest(keys) + longest(values) + FRAMING_BYTES <= limit:
             return np.ones(len(values), dtype=np.bool_)
         sizes = map(size_of, keys, values, repeat(()) if headers is None else headers)
         return np.fromiter((size <= limit for size in sizes), np.bool_, len(values))

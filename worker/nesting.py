@@ -1,19 +1,14 @@
 """How deep objects and arrays lie within each other in JSON texts, found without recursion; and whether they are UTF-8.
 
 Parsers find out by recursion, so that what they accept depends on how deep their caller stands. A quick look at many
-texts at once finds those few that have brackets enough to be worth a count.
+texts (compiled, where a C compiler was at hand) finds those few that have brackets enough to be worth a count.
 """
 
 import re
-from collections.abc import Sequence
-
-import numpy as np
 
 _STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-_OPENING = b"[{"
 _BRACKETS = bytes.maketrans(b"[{]}", b"(())")
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
-_PIECE_BYTES = 65_536  # scanned at a time: the columns made on the way stay in the nearest caches
 
 
 def is_deeper_than(text: bytes, limit: int) -> bool:
@@ -29,35 +24,20 @@ def is_deeper_than(text: bytes, limit: int) -> bool:
     return bool(brackets)
 
 
-def faulty_rows(texts: Sequence[bytes], limit: int) -> list[int]:
-    """Which of these JSON objects or arrays are not UTF-8 or deeper than `limit`."""
-    sizes = list(map(len, texts))
-    longest = max(sizes, default=0)
-    piece = 1 + _PIECE_BYTES * len(texts) // (1 + sum(sizes))
-    faulty = []
-    for start in range(0, len(texts), piece):
-        part = texts[start : start + piece]
-        joined = b"\n".join(part)
-        if _may_be_deeper(joined, len(part), longest, limit) or not _is_utf8(joined):
-            faulty += [
-                start + row for row, text in enumerate(part) if is_deeper_than(text, limit) or not _is_utf8(text)
-            ]
-    return faulty
+def unusual_in_python(values: list[bytes | None], most: int, brackets: int, /) -> list[int]:
+    """The rows that no parser should see before they were looked at.
 
-
-def _may_be_deeper(joined: bytes, texts: int, longest: int, limit: int) -> bool:
-    """Whether somewhere more than `limit` opening brackets stand within the length of the longest text.
-
-    Each text has one of its own: where hardly more are counted, none can have many.
+    They have no value, or one of more than `most` bytes or `brackets` opening brackets (in strings too), or not UTF-8.
     """
-    is_opening = (np.frombuffer(joined, dtype=np.uint8) | 0x20) == _OPENING[1]  # "[" | 0x20 is "{"
-    if np.count_nonzero(is_opening) - texts < limit:
-        return False
-    opening = np.flatnonzero(is_opening)
-    return bool((opening[limit:] - opening[:-limit]).min(initial=longest) < longest)
+    return [
+        row
+        for row, value in enumerate(values)
+        if value is None or len(value) > most or value.count(b"[") + value.count(b"{") > brackets or not is_utf8(value)
+    ]
 
 
-def _is_utf8(text: bytes) -> bool:
+def is_utf8(text: bytes) -> bool:
+    """Whether it is."""
     if text.isascii():
         return True
     try:
@@ -65,3 +45,11 @@ def _is_utf8(text: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+try:
+    from worker import _rows
+except ImportError:
+    unusual = unusual_in_python
+else:
+    unusual = _rows.unusual

@@ -4,7 +4,6 @@ Each record is decoded by itself, never joined with others, through a msgspec ty
 goes column by column. It gives no reasons: whatever it doubts is for the second look.
 """
 
-import contextlib
 import functools
 import itertools
 import operator
@@ -22,7 +21,8 @@ from worker.batch import Bool, Float32, Int64, Records
 from worker.event_format import DEEPEST, MOST_ENTITY_BYTES, EventFormat, Path, identity, spelled
 from worker.event_time import column_to_ms, in_range
 from worker.event_type import ANYTHING, NUMBER_OR_NULL, EventType, Kinds, event_type, object_maker
-from worker.nesting import faulty_rows
+from worker.nesting import is_deeper_than, is_utf8, unusual
+from worker.rows import longest
 
 _NUMBER: Kinds = frozenset({int, float})
 _SCALAR: Kinds = _NUMBER | {str, bool, NoneType}
@@ -109,21 +109,22 @@ class QuickLook:
         doubtful[columns.row] = doubtful[skipped] = False
         return Look(columns, skipped, np.flatnonzero(doubtful).tolist())
 
-    def _parse(self, values: Sequence[bytes | None]) -> _Parsed:
-        texts = self._of_fitting_size(values)
-        parsed = _parsed(self._decode, texts)
-        if len(parsed.row) < len(texts):
-            texts = [texts[row] for row in parsed.row.tolist()]
-        sound = np.ones(len(texts), dtype=np.bool_)
-        sound[faulty_rows(texts, DEEPEST)] = False
-        return parsed.only(sound)
+    def _parse(self, values: list[bytes | None]) -> _Parsed:
+        return _parsed(self._decode, self._parsable(values))
 
-    def _of_fitting_size(self, values: Sequence[bytes | None]) -> Sequence[bytes]:
-        limit = self._form.max_bytes
-        with contextlib.suppress(TypeError):  # of a null
-            if max(map(len, values), default=0) <= limit:  # type: ignore[arg-type]
-                return cast("Sequence[bytes]", values)
-        return [value if value is not None and len(value) <= limit else _NOT_JSON for value in values]
+    def _parsable(self, values: list[bytes | None]) -> Sequence[bytes]:
+        """Nothing that a parser should not see: its row is left to the second look."""
+        texts = values
+        for row in unusual(values, self._form.max_bytes, DEEPEST):
+            if not self._is_sound(values[row]):
+                texts = list(values) if texts is values else texts
+                texts[row] = _NOT_JSON
+        return cast("list[bytes]", texts)
+
+    def _is_sound(self, value: bytes | None) -> bool:
+        if value is None or len(value) > self._form.max_bytes:
+            return False
+        return is_utf8(value) and not is_deeper_than(value, DEEPEST)
 
     def _holds(self, events: Sequence[msgspec.Struct]) -> Bool:
         holds = np.ones(len(events), dtype=np.bool_)
@@ -211,10 +212,12 @@ def _names_in_values(found: list[Any]) -> list[str]:
     return [str(value) if isinstance(value, str | int) else "" for value in found]
 
 
-def _are_of_fitting_length(names: Sequence[str]) -> Bool:
+def _are_of_fitting_length(names: list[str]) -> Bool:
+    if longest(names) <= MOST_ENTITY_BYTES // 4 and "" not in names:  # a character has at most 4 bytes
+        return np.ones(len(names), np.bool_)
     lengths = np.fromiter(map(len, names), np.int64, len(names))
     fitting = lengths > 0
-    for row in np.flatnonzero(lengths > MOST_ENTITY_BYTES // 4).tolist():  # a character has at most 4 bytes
+    for row in np.flatnonzero(lengths > MOST_ENTITY_BYTES // 4).tolist():
         fitting[row] = len(names[row].encode()) <= MOST_ENTITY_BYTES
     return fitting
 

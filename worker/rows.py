@@ -49,11 +49,16 @@ def _cells(column: Column, part: slice, rows: int) -> Iterable[str]:
     return numbers(cast("Int64 | NDArray[np.float64]", column[part]))
 
 
+def longest_in_python(texts: list[bytes] | list[str], /) -> int:
+    """The length of the longest text, 0 where there is none."""
+    return max(map(len, texts), default=0)
+
+
 try:
     from worker import _rows
 except ImportError:
     COMPILED = False
-    joined = joined_in_python
+    joined, longest = joined_in_python, longest_in_python
 else:
     COMPILED = True
-    joined = _rows.joined
+    joined, longest = _rows.joined, _rows.longest

@@ -1,13 +1,13 @@
 """How deep JSON texts are nested, and whether they are UTF-8, found for many at once."""
 
 import json
+from collections.abc import Callable
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.nesting import faulty_rows, is_deeper_than
-
-LIMIT = 3
+from worker.nesting import is_deeper_than, unusual, unusual_in_python
 
 scalars = st.one_of(st.none(), st.integers(), st.text('[]{}"\\a\u00e9', max_size=5))
 documents = st.recursive(
@@ -27,23 +27,37 @@ def test_brackets_are_counted_outside_of_strings(document: object, limit: int, e
     assert is_deeper_than(text, limit) == (_depth(document) > limit)
 
 
+both = pytest.mark.parametrize("unusual", [unusual, unusual_in_python], ids=["compiled", "in Python"])
+Unusual = Callable[[list[bytes | None], int, int], list[int]]
+
+
+@both
 @given(
-    st.lists(
-        st.tuples(documents.map(lambda inner: [inner]), st.sampled_from([b"", b" " * 50, b"\xff", b"\xc3", b"\xa9"]))
-    )
+    st.lists(st.none() | st.binary() | st.text().map(str.encode) | st.text("[]{}é").map(str.encode)), st.integers(0, 9)
 )
-def test_each_text_is_judged_by_itself(drawn: list[tuple[object, bytes]]) -> None:
-    texts = [fault + json.dumps(document, ensure_ascii=False).encode() + fault for document, fault in drawn]
-    faulty = [row for row, (document, fault) in enumerate(drawn) if fault.strip() or _depth(document) > LIMIT]
-    assert faulty_rows(texts, LIMIT) == faulty
+def test_what_is_unusual_is_found_text_by_text(unusual: Unusual, texts: list[bytes | None], brackets: int) -> None:
+    def is_usual(text: bytes | None) -> bool:
+        if text is None or len(text) > 12 or sum(letter in b"[{" for letter in text) > brackets:
+            return False
+        return text.decode(errors="replace").encode() == text
+
+    assert unusual(texts, 12, brackets) == [row for row, text in enumerate(texts) if not is_usual(text)]
 
 
-def test_many_large_texts_are_judged_piece_by_piece() -> None:
-    texts = [b'{"a":"%b"}' % (b"x" * 1_000)] * 500
-    texts[3] = texts[444] = b"[" * 65 + b"]" * 65
-    texts[499] = b"\xff"
-    assert faulty_rows(texts, 64) == [3, 444, 499]
+@both
+@pytest.mark.parametrize("length", [254, 255, 256, 509, 510, 511, 1_000])
+def test_many_brackets_are_counted(unusual: Unusual, length: int) -> None:
+    text = b"[{" * length
+    assert unusual([text, text], 5_000, 2 * length - 1) == [0, 1]
+    assert unusual([text, text], 5_000, 2 * length) == []
 
 
-def test_halves_of_a_character_in_neighbours_do_not_make_one() -> None:
-    assert faulty_rows([b'"\xc3', b'\xa9"', b'"\xc3\xa9"'], 64) == [0, 1]
+@both
+def test_halves_of_a_character_in_neighbours_do_not_make_one(unusual: Unusual) -> None:
+    assert unusual([b'"\xc3', b'\xa9"', b'"\xc3\xa9"'], 99, 64) == [0, 1]
+
+
+@both
+def test_what_is_no_list_is_refused(unusual: Unusual) -> None:
+    with pytest.raises(TypeError):
+        unusual(None, 99, 64)

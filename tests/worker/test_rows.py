@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.broker import CHECKOUT
 from worker import rows as module
 from worker.decimals import shortest
-from worker.rows import Column, joined, joined_in_python
+from worker.rows import Column, joined, joined_in_python, longest, longest_in_python
 
 Joined = Callable[[tuple[Column, ...], int], list[bytes]]
 
@@ -144,6 +144,13 @@ def test_nothing_is_kept() -> None:
         with pytest.raises(TypeError):
             joined((numbers, ["a", 1, "c"]), 3)
     assert sys.getrefcount(numbers) == before
+
+
+@pytest.mark.parametrize("longest", [longest, longest_in_python], ids=["compiled", "in Python"])
+def test_the_longest_is_found(longest: Callable[[list[bytes] | list[str]], int]) -> None:
+    assert [longest([]), longest([b"", b"abc", b"de"]), longest(["ä" * 300, "b"])] == [0, 3, 300]
+    with pytest.raises(TypeError):
+        longest([b"a", None])
 
 
 def test_the_compiled_part_is_in_use_wherever_it_can_be_built() -> None:
