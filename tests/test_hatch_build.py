@@ -26,7 +26,7 @@ def test_what_is_compiled_can_be_imported(tmp_path: Path) -> None:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert module.joined((["a", "b"], "-"), 2) == ["a-", "b-"]
+    assert module.joined((["a", "b"], "-"), 2) == [b"a-", b"b-"]
 
 
 def test_without_a_compiler_it_says_so_and_leaves_nothing_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

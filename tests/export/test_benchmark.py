@@ -32,10 +32,9 @@ class Workshop:
         self.orders.append(config)
         if config.detector == "broken":
             raise DataError("it cannot be trained.")
-        several = config.entity is not None
-        features = ("x1", "x2") if several else ("x1",) if config.window > 1 else ("x1", "x2", "x3")
-        kind = "sensor" if config.window > 1 else "tabular"
-        content = artifact_bytes(features=features, window=config.window, kind=kind)
+        is_sensor, several = config.kind == "sensor", config.entity is not None
+        features = ("x1", "x2") if several else ("x1",) if is_sensor else ("x1", "x2", "x3")
+        content = artifact_bytes(features=features, window=32 if is_sensor else 1, kind=config.kind)
         write_file(content, config.output)
 
 
@@ -75,7 +74,7 @@ def test_every_item_is_trained_with_every_seed_and_one_configuration_a_kind(run:
         ("tabular", "set", 1),
     ]
     assert [order.seed for order in workshop.orders] == [0, 1] * 3
-    assert [order.window for order in workshop.orders] == [32, 32, 32, 32, 1, 1]
+    assert [order.kind for order in workshop.orders] == ["sensor"] * 4 + ["tabular"] * 2
     assert all(0.9 < of.figures["vus_pr_causal"] <= 1.1 for of in results[:4])
     assert results[4].figures["auroc"] == 1.0
     assert 0 <= results[4].figures["false_alarms_at_1_percent"] < 0.1
@@ -180,4 +179,4 @@ def test_from_the_command_line_it_trains_judges_and_writes_both_files(
     assert told.out == output.with_suffix(".md").read_text(encoding="utf-8")
     assert "`anomaly-export benchmark --suite DIR --parts tabular --detector pca`: seeds 0," in told.out
     (result,) = json.loads(output.read_text(encoding="utf-8"))["results"]
-    assert (result["family"], result["options"]) == ("pca", {"window": 1, "detector": "pca"})
+    assert (result["family"], result["options"]) == ("pca", {"kind": "tabular", "detector": "pca"})

@@ -66,7 +66,7 @@ def test_a_failure_is_told_with_its_trace(capsys: pytest.CaptureFixture[str]) ->
         assert main(["--schedules", "60", "--processes", "1"]) == 1
     said = capsys.readouterr()
     assert json.loads(said.out)["failures"] == 1
-    assert "seed 1: FaultsFound: wrong window" in said.err
+    assert "seed 1: Broken: a checkpoint above rows that windows need" in said.err
     assert "\nstate.begin(terms=Terms(" in said.err
     assert "\nstate.teardown()" in said.err
 
