@@ -26,3 +26,8 @@ The map, in the order in which data flow through it:
 A further detector family is a module beside `autoencoder` and a few lines in `families`. A further command (bringing
 one's own module, judging a detector on labelled data) is a module beside `training` and a line in `cli`.
 """
+
+import os
+
+# ONNX Runtime would tell its makers of each process, from the moment on that it is loaded.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"

@@ -1,7 +1,7 @@
 """Columns of cells in, the text of each row out: what a record is put together from becomes one text at once.
 
-Compiled (`_rows.c`) where a C compiler was at hand when the project was installed; else the same in Python, which makes
-an object of each cell on the way and takes twice as long.
+Compiled (`_rows.c`) where a C compiler was at hand when the project was installed; else the same in Python (a few
+numbers in another notation: 0.00008 for 8e-05), which makes an object of each cell on the way and takes twice as long.
 """
 
 from collections.abc import Iterable
