@@ -21,7 +21,8 @@ DAY_MS = 86_400_000
 
 HOW_FAIR = (
     "Labels took no part in training or thresholds. But the form of the autoencoder's raw score was chosen on these "
-    "very incidents (docs/training.md): on other data it may find less."
+    "very incidents (docs/training.md): on other data it may find less. And PCA here is plain: the exporter's own "
+    "(--detector pca) weighs the features and finds about as much as the autoencoder, as that page shows."
 )
 """Said wherever the counts are shown."""
 
