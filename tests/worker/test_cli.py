@@ -295,11 +295,10 @@ def test_a_signal_while_it_still_waits_for_brokers_ends_it_in_good_order(
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_before_there_is_a_worker_ends_it_in_good_order(number: signal.Signals) -> None:
     os.mkfifo("worker.yaml")
-    with (
-        subprocess.Popen(_command("run", "--config", "worker.yaml"), stderr=subprocess.PIPE, text=True) as worker,
-        Path("worker.yaml").open("w"),  # it reads its settings now, and waits for them
-    ):
-        worker.send_signal(number)
+    with subprocess.Popen(_command("run", "--config", "worker.yaml"), stderr=subprocess.PIPE, text=True) as worker:
+        # It is about to read: a signal right before a read begins is heard once the read ends, which the file does now.
+        with Path("worker.yaml").open("w"):
+            worker.send_signal(number)
         _, told = worker.communicate(timeout=20)
     assert (worker.returncode, told) == (0, "")
 
@@ -312,10 +311,10 @@ def test_a_signal_while_the_model_is_read_ends_it_in_good_order(
     os.mkfifo(pipe)
     path = config(model={"uri": str(pipe)})
     with subprocess.Popen(_command("run", "--config", path), stderr=subprocess.PIPE, text=True) as worker:
-        with pipe.open("wb"):  # returns once the worker has opened it, and is waiting for its content
+        with pipe.open("wb"):  # returns once the worker has opened it
             worker.send_signal(number)
-            _, told = worker.communicate(timeout=20)
-        assert (worker.returncode, told) == (0, "")
+        _, told = worker.communicate(timeout=20)
+    assert (worker.returncode, told) == (0, "")
 
 
 def _command(*argv: str) -> list[str]:
