@@ -55,7 +55,7 @@ class Release:
 
     def here(self, text: str) -> str:
         """Paths in a pod as paths in the folder."""
-        for mounted in ("/etc/anomaly-worker", "/etc/kafka", "/model/", "/work/"):
+        for mounted in ("/etc/anomaly-worker", "/etc/kafka", "/model/", "/training/"):
             text = text.replace(mounted, f"{self.folder}{mounted}")
         return text
 
@@ -211,7 +211,7 @@ def test_a_training_job_replaces_a_model_by_a_better_one(guarded: Broker, tmp_pa
     now_ms = int(time.time() * 1000)
     normal = [json.dumps({"x": x, "y": y}).encode() for x, y, _ in labelled(1200, seed=0)]
     topics.write([LogRecord(events, 0, -1, now_ms - 1200 + row, b"press-7", value) for row, value in enumerate(normal)])
-    running, new = tmp_path / "model" / "machine.onnx", tmp_path / "work" / "new.onnx"
+    running, new = tmp_path / "model" / "machine.onnx", tmp_path / "training" / "new.onnx"
     new.parent.mkdir()
     rows = [f"press-7,{row},{x},{y},{label}" for row, (x, y, label) in enumerate(labelled(1200, seed=1))]
     text = "\n".join(["entity,event_time,x,y,label", *rows])
