@@ -3,7 +3,6 @@ PYTHON ?= python3
 CACHE  ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/anomaly-worker
 DEMO   := .venv-demo
 DEV    := .venv
-LOCKS  := worker-cpu worker-gpu demo dev
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-kafka test test-image chaos chaos-campaign load soak mutants fuzz simulate check bench broker lock clean

@@ -76,14 +76,19 @@ def _lessons(config: TrainingConfig, noise: float = 0.0) -> Lessons:
     )
 
 
-def _autoencoder(config: TrainingConfig, features: Sequence[str]) -> Detector:
-    sizes = layer_sizes(
+def _sizes(config: TrainingConfig, features: Sequence[str]) -> Sequence[int]:
+    """Of the encoder's layers."""
+    return layer_sizes(
         _inputs(config, features),
         len(features),
         hidden=config.hidden,
         depth=config.depth,
         bottleneck=config.bottleneck,
     )
+
+
+def _autoencoder(config: TrainingConfig, features: Sequence[str]) -> Detector:
+    sizes = _sizes(config, features)
     return _perceptron("ae", config, features, sizes, _lessons(config))
 
 
@@ -156,13 +161,7 @@ def _recurrent(config: TrainingConfig, features: Sequence[str]) -> Detector:
 
 
 def _variational(config: TrainingConfig, features: Sequence[str]) -> Detector:
-    sizes = layer_sizes(
-        _inputs(config, features),
-        len(features),
-        hidden=config.hidden,
-        depth=config.depth,
-        bottleneck=config.bottleneck,
-    )
+    sizes = _sizes(config, features)
     lessons = _lessons(config)
 
     def build(frame: Frame) -> ReconstructionModule:
