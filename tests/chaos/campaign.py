@@ -1,7 +1,7 @@
-"""Chaos runs one after the other, until so many kills were aimed: each appends its line to a file.
+"""Chaos runs, some at a time, until so many kills were aimed: each appends its line to a file.
 
 `python -m tests.chaos.campaign` (`make chaos-campaign KILLS=2000`): it may be cut at any time and goes on where it
-was, for seeds and kills are counted in the file. It ends with the first run that is not clean, exit code 1.
+was, for seeds and kills are counted in the file. After a run that is not clean none is begun, and the exit code is 1.
 """
 
 import argparse
@@ -10,7 +10,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
+from threading import Lock
 
 from tests.broker import CHECKOUT
 
@@ -47,20 +50,50 @@ def command(seed: int, *, minutes: float, kills: int) -> list[str]:
     return [sys.executable, "-m", "tests.chaos.run", *length, "--brisk", *kind, *around]
 
 
-def run(path: Path, *, kills: int, minutes: float, kills_a_run: int) -> int:
-    """Runs until `kills` are recorded. 1 where one was not clean: its line is not recorded, its evidence is kept."""
-    while (done := kills_in(recorded(path))) < kills:
-        seed = max((int(str(each["seed"])) for each in recorded(path)), default=FIRST_SEED - 1) + 1
-        told = command(seed, minutes=minutes, kills=kills_a_run)
-        print(f"{time.strftime('%H:%M:%S')} {done} of {kills} kills; {' '.join(told[1:])}", flush=True)  # noqa: T201 - the command's output
-        ended = subprocess.run(told, check=False, stdout=subprocess.PIPE, text=True)
+class Campaign:
+    """Runs until `kills` are recorded. A run that is not clean is not recorded, and its evidence is kept."""
+
+    def __init__(self, path: Path, *, kills: int, minutes: float, kills_a_run: int) -> None:
+        self._path, self._kills, self._minutes, self._kills_a_run = path, kills, minutes, kills_a_run
+        self._seeds = count(max((int(str(each["seed"])) for each in recorded(path)), default=FIRST_SEED - 1) + 1)
+        self._lock = Lock()
+        self._is_clean = True
+
+    def run(self, at_once: int) -> int:
+        """The exit code."""
+        with ThreadPoolExecutor(at_once) as pool:
+            for lane in [pool.submit(self._one_after_the_other) for _ in range(at_once)]:
+                lane.result()
+        return 0 if self._is_clean else 1
+
+    def _one_after_the_other(self) -> None:
+        while (seed := self._next()) is not None:
+            told = command(seed, minutes=self._minutes, kills=self._kills_a_run)
+            ended = subprocess.run(told, check=False, stdout=subprocess.PIPE, text=True)
+            with self._lock:
+                self._note(ended)
+
+    def _next(self) -> int | None:
+        with self._lock:
+            done = kills_in(recorded(self._path))
+            if done >= self._kills or not self._is_clean:
+                return None
+            seed = next(self._seeds)
+            _say(f"{time.strftime('%H:%M:%S')} {done} of {self._kills} kills; seed {seed} begins")
+            return seed
+
+    def _note(self, ended: subprocess.CompletedProcess[str]) -> None:
         if ended.returncode:
-            print(ended.stdout, flush=True)  # noqa: T201 - likewise
-            return 1
+            self._is_clean = False
+            _say(f"not clean: {' '.join(ended.args[1:])}\n{ended.stdout}")
+            return
         line = {"campaign": time.strftime("%Y-%m-%d"), **json.loads(ended.stdout)}
-        with path.open("a") as file:
+        with self._path.open("a") as file:
             file.write(f"{json.dumps(line)}\n")
-    return 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 - the command's output
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,8 +103,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=10.0, help="of a run, at most")
     parser.add_argument("--kills-a-run", type=int, default=104)
     parser.add_argument("--record", type=Path, default=CHECKOUT / "docs" / "chaos-runs.jsonl")
+    parser.add_argument("--at-once", type=int, default=1, help="runs at the same time, each with brokers of its own")
     told = parser.parse_args(arguments)
-    return run(told.record, kills=told.kills, minutes=told.minutes, kills_a_run=told.kills_a_run)
+    campaign = Campaign(told.record, kills=told.kills, minutes=told.minutes, kills_a_run=told.kills_a_run)
+    return campaign.run(told.at_once)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,15 @@ def test_an_unclean_run_ends_it_and_is_not_recorded(monkeypatch: pytest.MonkeyPa
     assert campaign.recorded(path) == []
 
 
+def test_several_run_at_once_with_seeds_of_their_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "runs.jsonl"
+    runs_that_end(monkeypatch, 0)
+    assert campaign.main(["--record", str(path), "--kills", "16", "--at-once", "3"]) == 0
+    seeds = sorted(int(str(run["seed"])) for run in campaign.recorded(path))
+    assert seeds == list(range(1_000, 1_000 + len(seeds)))
+    assert campaign.kills_in(campaign.recorded(path)) >= 16
+
+
 def test_a_broker_that_is_alone_is_not_killed() -> None:
     alone, three = (campaign.command(seed, minutes=1, kills=1) for seed in (1_000, 1_002))
     assert alone[alone.index("--without") + 1] == "broker killed"
