@@ -1,7 +1,8 @@
 """Load and age on a real broker: `python -m tests.load overload|entities|soak` (`make load`, `make soak`).
 
 `overload`: events come faster than the worker takes them. `entities`: each event is of an entity of its own. `soak`:
-steady load for long. Each prints one line of JSON; exit code 1 where a bound is passed, which `broken` then tells.
+steady load for long, half of what the worker can do. Each prints one line of JSON; exit code 1 where a bound is passed,
+which `broken` then tells.
 """
 
 import argparse
@@ -33,21 +34,30 @@ MOST_SLOPE_MIB_AN_HOUR = 1.0
 LEAST_S_FOR_A_SLOPE = 1_800.0
 """Within less, caches that fill look like a leak."""
 
+SOAK_LOAD = 0.5
+"""Of what the worker can do beside this writer and the broker."""
+
+KEEPS_LITTLE = {"retention.bytes": str(512 * MIB), "segment.bytes": str(64 * MIB)}
+"""Topics of a soak: hours of events are more than a disk should hold, and the worker is never far behind."""
+
 
 class Pump:
-    """Writes events, in a thread of its own, until told to stop: `a_second` of them, or as many as it can."""
+    """Writes events until told to stop: `a_second` of them, or as many as it can."""
 
-    def __init__(self, bootstrap: str, topic: str, entity: Callable[[int], str], *, a_second: float | None) -> None:
+    def __init__(self, bootstrap: str, topic: str, entity: Callable[[int], str]) -> None:
         properties = {"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 20}
         self._producer = Producer({**properties, "compression.type": "lz4", "log_level": 0})
-        self._topic, self._entity, self._a_second = topic, entity, a_second
+        self._topic, self._entity = topic, entity
+        self.a_second: float | None = None
         self.written = 0
 
     def write(self, stopped: threading.Event, *, most: int | None = None) -> None:
         """Until `stopped` is set or `most` are written."""
-        began_s = time.monotonic()
+        began_s, before = time.monotonic(), self.written
         while not stopped.is_set() and (most is None or self.written < most):
-            due = 5_000 if self._a_second is None else int((time.monotonic() - began_s) * self._a_second) - self.written
+            due = 5_000
+            if self.a_second is not None:
+                due = before + int((time.monotonic() - began_s) * self.a_second) - self.written
             for _ in range(min(due, 5_000, (most or sys.maxsize) - self.written)):
                 self._write_one()
             self._producer.poll(0 if due > 0 else 0.01)
@@ -69,10 +79,11 @@ class Pump:
 
 
 @contextlib.contextmanager
-def place(topics: Topics) -> Iterator[Job]:
+def place(topics: Topics, *, topic_config: Mapping[str, str] | None = None) -> Iterator[Job]:
     """A job with the settings that users have."""
     with tempfile.TemporaryDirectory() as folder:
-        job = Job(topics, Path(folder), partitions=(PARTITIONS,), out=PARTITIONS, consumer={})
+        partitions = {"partitions": (PARTITIONS,), "out": PARTITIONS}
+        job = Job(topics, Path(folder), **partitions, consumer={}, topic_config=topic_config)
         batch = {"max_events": 4096, "max_wait_ms": 50}
         job.set({"batch": batch, "commit_interval_ms": 100, "lookback_offsets": 1_000_000})
         try:
@@ -105,7 +116,7 @@ def answered(worker: Worker, *, of: int = 0) -> int:
 def overload(job: Job, *, minutes: float, entities: int) -> dict[str, object]:
     """Events come as fast as one producer can write them."""
     worker = job.start().wait_until_ready()
-    pump = Pump(job.topics.bootstrap, job.inputs[0], lambda number: f"e{number % entities}", a_second=None)
+    pump = Pump(job.topics.bootstrap, job.inputs[0], lambda number: f"e{number % entities}")
     with Watch(worker.pid) as watch:
         _write_for(pump, minutes * 60)
         backlog = pump.written - answered(worker)
@@ -134,7 +145,7 @@ def overload(job: Job, *, minutes: float, entities: int) -> dict[str, object]:
 def entities(job: Job, *, count: int) -> dict[str, object]:
     """One event of each entity; then another worker fills its windows with all of them."""
     worker = job.start().wait_until_ready()
-    pump = Pump(job.topics.bootstrap, job.inputs[0], lambda number: f"e{number}", a_second=None)
+    pump = Pump(job.topics.bootstrap, job.inputs[0], lambda number: f"e{number}")
     with Watch(worker.pid) as watch:
         pump.write(threading.Event(), most=count)
         drain_s = drained(job, worker)
@@ -157,18 +168,22 @@ def entities(job: Job, *, count: int) -> dict[str, object]:
     }
 
 
-def soak(job: Job, *, minutes: float, a_second: float, entities: int) -> dict[str, object]:
-    """Steady load."""
+def soak(job: Job, *, minutes: float, a_second: float | None, entities: int) -> dict[str, object]:
+    """Steady load: `a_second` events, or half of what the worker can do."""
     worker = job.start().wait_until_ready()
-    pump = Pump(job.topics.bootstrap, job.inputs[0], lambda number: f"e{number % entities}", a_second=a_second)
+    pump = Pump(job.topics.bootstrap, job.inputs[0], lambda number: f"e{number % entities}")
+    pump.a_second = a_second or SOAK_LOAD * _speed(pump, job, worker, seconds=min(30.0, minutes * 60))
+    before = pump.written
     with Watch(worker.pid, every_s=min(5.0, minutes)) as watch:
         _write_for(pump, minutes * 60)
+    a_second = (pump.written - before) / (minutes * 60)
     drain_s = drained(job, worker)
     steady = settled(watch.samples)
     slope = slope_mib_an_hour(steady)
     spread = {name: _spread([getattr(each, name) for each in steady]) for name in ("descriptors", "threads")}
     told = {
         "minutes": minutes,
+        "a_second": round(a_second),
         "written": pump.written,
         "answered": answered(worker, of=pump.written),
         "drain_s": round(drain_s, 1),
@@ -187,6 +202,14 @@ def soak(job: Job, *, minutes: float, a_second: float, entities: int) -> dict[st
             }
         )
     }
+
+
+def _speed(pump: Pump, job: Job, worker: Worker, *, seconds: float) -> float:
+    """Events a second that the worker answers where `pump` writes as many as it can for so long."""
+    began_s = time.monotonic()
+    _write_for(pump, seconds)
+    drained(job, worker)
+    return pump.written / (time.monotonic() - began_s)
 
 
 def _spread(values: Sequence[int]) -> tuple[int, int]:
@@ -223,12 +246,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     crowd.add_argument("--count", type=int, default=1_000_000)
     long = commands.add_parser("soak", help="steady load for long")
     long.add_argument("--minutes", type=float, default=60)
-    long.add_argument("--a-second", type=float, default=20_000)
+    long.add_argument("--a-second", type=float, help="events; half of what the worker can do where it is not given")
     long.add_argument("--entities", type=int, default=10_000)
     told = vars(parser.parse_args(arguments))
     what = {"overload": overload, "entities": entities, "soak": soak}[told.pop("what")]
     began_s = time.monotonic()
-    with Broker() as broker, place(Topics(broker.bootstrap)) as job:
+    kept = KEEPS_LITTLE if what is soak else None
+    with Broker() as broker, place(Topics(broker.bootstrap), topic_config=kept) as job:
         result = {"load": what.__name__, **told, **what(job, **told), "took_s": round(time.monotonic() - began_s)}
     print(json.dumps(result))  # noqa: T201 - the command's output
     return 1 if result["broken"] else 0
