@@ -1,6 +1,7 @@
 """What decoding and encoding cost: microseconds of CPU time an event, for each kind of event and of record.
 
-`python -m tests.benchmarks.rooms` prints a table: the best and the median of many batches of 4096 events of 8 features.
+`python -m tests.benchmarks.rooms` prints a table: the best and the median of many batches of 4096 events of 8 features;
+and what the failpoints of a batch cost beside that, which nobody armed.
 """
 
 import argparse
@@ -18,6 +19,8 @@ import numpy as np
 from worker.batch import Events, Explanation, Records, Scores, TopicPartition, Windows
 from worker.decoder import EventFormat, JsonDecoder
 from worker.encoder import Encoder, OutputFormat
+from worker.failpoints import NAMES as FAILPOINTS
+from worker.failpoints import reach
 
 EVENTS = 4096
 FEATURES = 8
@@ -165,6 +168,16 @@ def microseconds(run: Callable[[], object], batches: int) -> list[float]:
     return spent
 
 
+def failpoints() -> Case:
+    """All of them, each once: more than a batch passes."""
+
+    def run() -> None:
+        for name in FAILPOINTS:
+            reach(name)
+
+    return Case("all unarmed failpoints", run)
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -174,6 +187,8 @@ def main() -> None:
     for case in (*decoding(), *encoding()):
         spent = microseconds(case.run, batches)
         print(f"{case.name:<42} {min(spent):>6.2f} {statistics.median(spent):>6.2f}")  # noqa: T201  likewise
+    spent = microseconds(failpoints().run, batches)
+    print(f"{failpoints().name:<42} {min(spent):>6.4f} {statistics.median(spent):>6.4f}")  # noqa: T201  likewise
 
 
 if __name__ == "__main__":
