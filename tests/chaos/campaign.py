@@ -2,10 +2,12 @@
 
 `python -m tests.chaos.campaign` (`make chaos-campaign KILLS=2000`): it may be cut at any time and goes on where it
 was, for seeds and kills are counted in the file. After a run that is not clean none is begun, and the exit code is 1.
+SIGTERM ends the runs that go on, unrecorded.
 """
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -57,6 +59,8 @@ class Campaign:
         self._path, self._kills, self._minutes, self._kills_a_run = path, kills, minutes, kills_a_run
         self._seeds = count(max((int(str(each["seed"])) for each in recorded(path)), default=FIRST_SEED - 1) + 1)
         self._lock = Lock()
+        self._running: set[subprocess.Popen[str]] = set()
+        self._goes_on = True
         self._is_clean = True
 
     def run(self, at_once: int) -> int:
@@ -66,28 +70,37 @@ class Campaign:
                 lane.result()
         return 0 if self._is_clean else 1
 
-    def _one_after_the_other(self) -> None:
-        while (seed := self._next()) is not None:
-            told = command(seed, minutes=self._minutes, kills=self._kills_a_run)
-            ended = subprocess.run(told, check=False, stdout=subprocess.PIPE, text=True)
-            with self._lock:
-                self._note(ended)
+    def cut(self) -> None:
+        """End the runs that go on."""
+        self._goes_on = self._is_clean = False
+        for run in list(self._running):
+            run.terminate()
 
-    def _next(self) -> int | None:
+    def _one_after_the_other(self) -> None:
+        while (run := self._next()) is not None:
+            line, _ = run.communicate()
+            with self._lock:
+                self._running.discard(run)
+                self._note(run, line)
+
+    def _next(self) -> subprocess.Popen[str] | None:
         with self._lock:
             done = kills_in(recorded(self._path))
-            if done >= self._kills or not self._is_clean:
+            if done >= self._kills or not self._goes_on:
                 return None
             seed = next(self._seeds)
             _say(f"{time.strftime('%H:%M:%S')} {done} of {self._kills} kills; seed {seed} begins")
-            return seed
+            told = command(seed, minutes=self._minutes, kills=self._kills_a_run)
+            run = subprocess.Popen(told, stdout=subprocess.PIPE, text=True)
+            self._running.add(run)
+            return run
 
-    def _note(self, ended: subprocess.CompletedProcess[str]) -> None:
-        if ended.returncode:
-            self._is_clean = False
-            _say(f"not clean: {' '.join(ended.args[1:])}\n{ended.stdout}")
+    def _note(self, run: subprocess.Popen[str], told: str) -> None:
+        if run.returncode:
+            self._goes_on = self._is_clean = False
+            _say(f"not clean: {run.args}\n{told}")
             return
-        line = {"campaign": time.strftime("%Y-%m-%d"), **json.loads(ended.stdout)}
+        line = {"campaign": time.strftime("%Y-%m-%d"), **json.loads(told)}
         with self._path.open("a") as file:
             file.write(f"{json.dumps(line)}\n")
 
@@ -106,7 +119,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--at-once", type=int, default=1, help="runs at the same time, each with brokers of its own")
     told = parser.parse_args(arguments)
     campaign = Campaign(told.record, kills=told.kills, minutes=told.minutes, kills_a_run=told.kills_a_run)
-    return campaign.run(told.at_once)
+    before = signal.signal(signal.SIGTERM, lambda *_: campaign.cut())
+    try:
+        return campaign.run(told.at_once)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ anything is wrong. The seed decides the events, the faults and their order; the 
 
 import argparse
 import json
+import signal
 import sys
 import time
 
@@ -118,6 +119,7 @@ def main() -> int:
     parser.add_argument("--without", choices=FAULTS, help="one of these that is left out")
     parser.add_argument("--brisk", action="store_true", help="shorter absences and zombies, more strikes a minute")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # no process is left behind then either
     told = run(_plan(arguments))
     print(json.dumps(told), flush=True)  # noqa: T201 - the command's output
     return 1 if told["witnesses"] else 0

@@ -1,7 +1,10 @@
 """A campaign of chaos runs counts kills in a file, goes on where it was cut, and ends with the first unclean run."""
 
 import json
+import os
+import signal
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -41,6 +44,15 @@ def test_several_run_at_once_with_seeds_of_their_own(monkeypatch: pytest.MonkeyP
     seeds = sorted(int(str(run["seed"])) for run in campaign.recorded(path))
     assert seeds == list(range(1_000, 1_000 + len(seeds)))
     assert campaign.kills_in(campaign.recorded(path)) >= 16
+
+
+def test_sigterm_ends_the_runs_that_go_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "runs.jsonl"
+    sleeping = [sys.executable, "-c", "import time; time.sleep(600)"]
+    monkeypatch.setattr(campaign, "command", lambda *_, **__: sleeping)
+    threading.Timer(1.0, os.kill, [os.getpid(), signal.SIGTERM]).start()
+    assert campaign.main(["--record", str(path), "--kills", "5", "--at-once", "2"]) == 1
+    assert campaign.recorded(path) == []
 
 
 def test_a_broker_that_is_alone_is_not_killed() -> None:
