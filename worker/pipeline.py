@@ -134,6 +134,7 @@ class Pipeline:
         self._collect_due_s = clock() + _COLLECT_EVERY_S
         self._pause_s = _FIRST_PAUSE_S
         self._lost = False
+        """Whether the brokers know more than we: nothing is committed until they have told what is (R6)."""
 
     def run(self) -> None:
         """Join, work until told to stop, end cleanly. Raises WorkerError where it cannot go on."""
@@ -449,7 +450,7 @@ class Pipeline:
             self._settle()
             self._publish_scored(all_of_them=True)
             offsets = {**self._source.end_watch(self._watches.end(places)), **self._ends()}
-            if offsets:
+            if offsets and not self._lost:
                 self._commit(offsets)
         except DeliveryError:
             self._drop()

@@ -30,6 +30,18 @@ _GRACE_S = 1.0
 _FENCED = frozenset(
     {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}  # noqa: SLF001 - public names
 )
+_REFUSED_TO_STRANGERS = frozenset(
+    {
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.REBALANCE_IN_PROGRESS,
+        KafkaError.FENCED_INSTANCE_ID,
+        KafkaError.STALE_MEMBER_EPOCH,
+        KafkaError.FENCED_MEMBER_EPOCH,
+    }
+)
+"""Commits that the group's coordinator refuses for certain: nothing of them was done."""
+
 _RIGHTS = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "There is no right to write topic {topic}: grant Write on it",
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: (
@@ -97,13 +109,22 @@ class _Publisher:
     @property
     def producer(self) -> Producer:
         if self._producer is None:
-            raise RuntimeError("nothing can be published before renew")
+            raise ProducerLostError("nothing goes through a producer that was given up")
         return self._producer
 
     @property
     def has_producer(self) -> bool:
-        """Whether anything can have been published."""
+        """Whether anything can be published."""
         return self._producer is not None
+
+    def give_up(self) -> None:
+        """Nothing goes through this producer any more, whatever is asked of it, until `renew` (R6)."""
+        self._producer = None
+
+    def lost(self, why: str) -> ProducerLostError:
+        """Give the producer up; to be raised."""
+        self.give_up()
+        return ProducerLostError(why)
 
     def renew(self) -> None:
         """Another producer; what the former held is thrown away."""
@@ -177,7 +198,7 @@ class _Publisher:
                 self.producer.produce(*arguments)  # type: ignore[arg-type]  # in the client's own order
             except BufferError:
                 if time.monotonic() > deadline:
-                    raise ProducerLostError("the brokers took no record for 10 s") from None
+                    raise self.lost("the brokers took no record for 10 s") from None
                 self.producer.poll(0.05)
             else:
                 return
@@ -277,30 +298,32 @@ class TransactionalSink:
         try:
             call.result(timeout_s + _GRACE_S)
         except TimeoutError as failure:
-            self._began_s = None
-            raise ProducerLostError("the transaction's coordinator did not answer in time") from failure
+            raise self._publisher.lost("the transaction's coordinator did not answer in time") from failure
+
+    @property
+    def _is_open(self) -> bool:
+        return self._began_s is not None and self._publisher.has_producer
 
     def discard(self) -> None:
         """Abort the open transaction, if there is one."""
-        if self._began_s is None:
+        if not self._is_open:
             return
         producer, timeout_s = self._publisher.producer, self._transaction_timeout_s
         try:
             self._call(timeout_s, lambda: producer.abort_transaction(timeout_s))
         except KafkaException as failure:
-            raise ProducerLostError(f"the transaction could not be aborted: {failure.args[0].str()}") from failure
+            raise self._publisher.lost(f"the transaction could not be aborted: {failure.args[0].str()}") from failure
         finally:
             self._began_s = None
 
     def close(self, timeout_s: float) -> None:
-        """Abort what is open, so that no reader waits for it."""
-        if self._began_s is None:
-            return
-        self._began_s = None
-        producer = self._publisher.producer
-        # Where that fails, the brokers end the transaction once its timeout has passed.
-        with contextlib.suppress(KafkaException, ProducerLostError):
-            self._call(timeout_s, lambda: producer.abort_transaction(timeout_s))
+        """Abort what is open, so that no reader waits for it. Nothing is published or committed after this."""
+        if self._is_open:
+            producer = self._publisher.producer
+            # Where that fails, the brokers end the transaction once its timeout has passed.
+            with contextlib.suppress(KafkaException, ProducerLostError):
+                self._call(timeout_s, lambda: producer.abort_transaction(timeout_s))
+        self._publisher.give_up()
 
     def _judge(self, failure: KafkaException) -> NoReturn:
         """What a failed call means: R6 for what is uncertain, an abort for what is not, a sentence for what stays."""
@@ -316,7 +339,7 @@ class TransactionalSink:
         if error.txn_requires_abort():
             self.discard()
             raise TransactionAbortedError(cause.str()) from failure
-        raise ProducerLostError(cause.str()) from failure
+        raise self._publisher.lost(cause.str()) from failure
 
     def _give_up(self, sentence: str, failure: KafkaException) -> NoReturn:
         if failure.args[0].txn_requires_abort():
@@ -326,13 +349,13 @@ class TransactionalSink:
 
     def _judge_fencing(self, failure: KafkaException) -> NoReturn:
         """The brokers fence a transaction that outlived its timeout; before that it can only be somebody else."""
-        began_s, self._began_s = self._began_s, None
-        if began_s is None or self._clock() - began_s < self._transaction_timeout_s:
+        lost = self._publisher.lost("the transaction outlived its timeout and was fenced")
+        if self._began_s is None or self._clock() - self._began_s < self._transaction_timeout_s:
             raise FencedError(
                 f"Another process uses the transactional.id {self._transactional_id!r}: give each worker its own "
                 "(kafka.transactional_id), or leave it out."
             ) from failure
-        raise ProducerLostError("the transaction outlived its timeout and was fenced") from failure
+        raise lost from failure
 
 
 class IdempotentSink:
@@ -351,7 +374,7 @@ class IdempotentSink:
         try:
             self._publisher.publish(outgoing)
         except KafkaException as failure:
-            raise ProducerLostError(failure.args[0].str()) from failure
+            raise self._publisher.lost(failure.args[0].str()) from failure
 
     def start_commit(self, offsets: list[TopicPartition], committer: Committer, *, timeout_s: float) -> Settle:
         """Wait until everything is delivered, then commit: all of it when settled, for the consumer has one thread."""
@@ -370,14 +393,18 @@ class IdempotentSink:
             if error.code() in _RIGHTS:
                 topic = self._publisher.topics_refused(undelivered)
                 raise BrokerError(f"{_RIGHTS[error.code()].format(topic=topic, transactional_id='')}.")
-            raise ProducerLostError(error.str())
+            raise self._publisher.lost(error.str())
         if waiting:
-            raise ProducerLostError(f"{waiting} records were not delivered within {timeout_s:g} s")
+            raise self._publisher.lost(f"{waiting} records were not delivered within {timeout_s:g} s")
         reach("flushed")
         try:
             committer.commit(offsets)
         except KafkaException as failure:
-            raise TransactionAbortedError(failure.args[0].str()) from failure
+            error = failure.args[0]
+            if error.code() in _REFUSED_TO_STRANGERS:
+                raise TransactionAbortedError(error.str()) from failure
+            # It may be done: only who asks the brokers anew knows from where on to commit, never to go back (I8).
+            raise self._publisher.lost(error.str()) from failure
         reach("committed")
 
     def discard(self) -> None:
@@ -387,3 +414,4 @@ class IdempotentSink:
         """Deliver what is still waiting; nothing, where it was told to end before it began."""
         if self._publisher.has_producer:
             self._publisher.producer.flush(timeout_s)
+        self._publisher.give_up()

@@ -35,3 +35,17 @@ def test_windows_that_stayed_warm_are_not_truncated_by_a_deletion_meanwhile(stat
     state.expel(worker=0)
     state.delete_records(partition=0, share=0.5, unread=False)
     state.teardown()
+
+
+def test_what_is_committed_does_not_go_back_where_partitions_are_given_away_while_a_commit_is_in_doubt(
+    state: Simulation,
+) -> None:
+    """A worker that took up where another had died counted its attempt back, at the offset before the last commit."""
+    state.begin(terms=Terms(eager=True), workers=2)
+    state.add_partition()
+    state.add_partition()
+    state.ask_where_to_start(call="committed", fate="lost", worker=0)
+    state.rebalance(events=0, turns=3)
+    state.end_in_commit(call="commit_transaction", fate="killed before", worker=0)
+    state.commit_times_out(call="commit_transaction", fate="answer lost", worker=0)
+    state.teardown()

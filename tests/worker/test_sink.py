@@ -257,6 +257,27 @@ def test_after_a_loss_a_new_producer_begins_anew(bench: Bench) -> None:
     assert bench.producers[1].calls[:2] == ["init", "begin"]
 
 
+def test_nothing_goes_through_a_producer_that_is_lost(bench: Bench) -> None:
+    bench.producer.fail("commit", refusing(KafkaError._TIMED_OUT, retriable=True))
+    with pytest.raises(ProducerLostError):
+        publish_and_commit(bench)
+    before = list(bench.producer.calls)
+    with pytest.raises(ProducerLostError):
+        bench.commit()
+    with pytest.raises(ProducerLostError):
+        bench.sink.publish(batch(1))
+    bench.sink.discard()
+    bench.sink.close(1.0)
+    assert bench.producer.calls == before
+
+
+def test_nothing_is_committed_after_the_sink_is_closed(bench: Bench) -> None:
+    publish_and_commit(bench)
+    bench.sink.close(1.0)
+    with pytest.raises(ProducerLostError):
+        bench.commit()
+
+
 FENCING = [KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH]
 
 
@@ -403,7 +424,7 @@ def test_a_worker_that_committed_everything_has_nothing_to_abort(bench: Bench) -
 
 def test_nothing_can_be_published_before_a_producer_is_there() -> None:
     sink = IdempotentSink(ScriptedProducer, output_topic="scores")
-    with pytest.raises(RuntimeError, match="before renew"):
+    with pytest.raises(ProducerLostError):
         sink.publish(batch(1))
 
 
@@ -455,6 +476,12 @@ def test_a_missing_right_ends_an_at_least_once_worker_too(at_least_once: Idempot
 def test_a_refused_commit_is_read_again(at_least_once: IdempotentBench) -> None:
     with pytest.raises(TransactionAbortedError):
         at_least_once.sink.start_commit([], Member(refusing(KafkaError.ILLEGAL_GENERATION)), timeout_s=1.0)()
+
+
+def test_a_commit_that_may_be_done_leaves_the_outcome_open(at_least_once: IdempotentBench) -> None:
+    commit = at_least_once.sink.start_commit([], Member(refusing(KafkaError._TIMED_OUT)), timeout_s=1.0)
+    with pytest.raises(ProducerLostError):
+        commit()
 
 
 def test_ending_delivers_what_is_waiting(at_least_once: IdempotentBench) -> None:
