@@ -479,6 +479,9 @@ class Case:
     """Records below were deleted at some time or other: windows that reach below may lack them, and then say so."""
     verdicts: Verdicts | None = None  # those of an earlier case with the same settings and model
     gone: frozenset[Place] = frozenset()  # records that were deleted before they were scored: they may be unanswered
+    successors: Sequence[
+        bytes
+    ] = ()  # models rolled out after `model`, with the same windows: a score says which it is of
 
 
 def verify(
@@ -503,6 +506,7 @@ class _Judge:
         self._case = case
         self._settings = case.settings
         self._model = model_of(case.model)
+        self._successors = {model.manifest.digest[:12]: model for model in map(model_of, case.successors)}
         self._exactly_once = case.settings.delivery == "exactly-once"
         self._inputs = {record.place: record for record in sorted(inputs, key=lambda record: record.place)}
         self._faults: list[Fault] = []
@@ -601,11 +605,13 @@ class _Judge:
 
     def _hold_against(self, place: Place, expected: Expectation | Dead | Skipped, answer: LogRecord) -> None:
         is_dead_letter = answer.topic == self._settings.kafka.dead_letter_topic
-        if not is_dead_letter:
-            expected = self._as_truncated(expected, place, json.loads(answer.value or b"")["window"])
-        if isinstance(expected, Expectation) and not is_dead_letter:
+        score = {} if is_dead_letter else json.loads(answer.value or b"")
+        if score:
+            expected = self._as_truncated(expected, place, score["window"])
+        if isinstance(expected, Expectation) and score:
             lawful = [expected, *self._rebuilt[place]]
-            checks = (_ScoreCheck(self._case, self._model, self._inputs[place], one) for one in lawful)
+            model = self._successors.get(score["model"]["sha256"], self._model)
+            checks = (_ScoreCheck(self._case, model, self._inputs[place], one) for one in lawful)
             for kind, what in min((list(check.faults(answer)) for check in checks), key=len):
                 self._fault(kind, place, what)
         elif isinstance(expected, Dead) and is_dead_letter:

@@ -324,9 +324,9 @@ def score_value(record: LogRecord, expected: Expectation, said: Said, model: Mod
     return json.dumps(score).encode()
 
 
-def right_outputs() -> tuple[list[LogRecord], list[LogRecord]]:
-    """What a faultless worker would publish for INPUTS."""
-    judge, model = _Judge(CASE, INPUTS), Model(MODEL)
+def right_outputs(file: bytes = MODEL) -> tuple[list[LogRecord], list[LogRecord]]:
+    """What a faultless worker with that model would publish for INPUTS."""
+    judge, model = _Judge(CASE, INPUTS), Model(file)
     scores: list[LogRecord] = []
     dead: list[LogRecord] = []
     for record in INPUTS:
@@ -499,6 +499,14 @@ def test_a_model_without_an_answer_makes_a_dead_letter_and_its_row_stays() -> No
     assert verdicts["events", 0, 1] == Dead("model_not_finite")
     later = verdicts["events", 0, 2]
     assert isinstance(later, Dead) or later.offsets == (0, 1, 2)
+
+
+def test_a_score_of_a_successor_is_held_against_the_successor() -> None:
+    successor = artifact_bytes(features=FEATURES, window=3, min_length=2, max_gap_s=60.0, version="2", mean=0.5)
+    rolled_out = [*SCORES[:10], *right_outputs(successor)[0][10:]]
+    hold(rolled_out, case=replace(CASE, successors=(successor,)))
+    with pytest.raises(FaultsFound, match="wrong record: 13,"):
+        hold(rolled_out)
 
 
 def test_the_model_file_may_lie_anywhere(tmp_path: Path) -> None:
