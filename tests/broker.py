@@ -97,7 +97,7 @@ def install(version: str = VERSION) -> Path:
     home = cache / f"kafka-{version}-{hashlib.sha256(pom.read_bytes()).hexdigest()[:8]}"
     if not home.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        with _locked(cache / "kafka.lock"):
+        with locked(cache / "kafka.lock"):
             if not home.exists():
                 _fetch(pom, home)
     return home / "lib"
@@ -109,7 +109,8 @@ def cache_folder() -> Path:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Nobody else is in such a block of the same file."""
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -163,7 +164,8 @@ class Broker:
     """One Kafka node, broker and controller in one process.
 
     `properties` override those of server.properties. `users` (name -> password) adds a second listener with SASL PLAIN
-    and ACLs, where a user may do what it was granted; the first listener may do everything.
+    and ACLs, where a user may do what it was granted; the first listener may do everything. It listens on `host` alone,
+    and announces it.
     `advertised_port` adds a third one for a proxy in front: it announces that port instead of its own. There `users`
     sign in too, if there are any.
     """
@@ -175,8 +177,10 @@ class Broker:
         properties: Mapping[str, str] | None = None,
         users: Mapping[str, str] | None = None,
         advertised_port: int | None = None,
+        host: str = "127.0.0.1",
     ) -> None:
         self.version = version
+        self._host = host
         self._overrides = dict(properties or {})
         self._users = dict(users or {})
         self._advertised_port = advertised_port
@@ -188,12 +192,12 @@ class Broker:
     @property
     def bootstrap(self) -> str:
         """Where clients connect without a password; they may do everything."""
-        return f"127.0.0.1:{self._port}"
+        return f"{self._host}:{self._port}"
 
     @property
     def sasl_bootstrap(self) -> str:
         """Where one of `users` connects."""
-        return f"127.0.0.1:{self._sasl_port}"
+        return f"{self._host}:{self._sasl_port}"
 
     @property
     def log(self) -> Path:
@@ -316,10 +320,10 @@ class Broker:
             "process.roles": "broker,controller",
             "node.id": str(self._node_id),
             "controller.listener.names": "CONTROLLER",
-            "controller.quorum.bootstrap.servers": ",".join(f"127.0.0.1:{port}" for port in self._controller_ports),
+            "controller.quorum.bootstrap.servers": ",".join(f"{self._host}:{port}" for port in self._controller_ports),
             "inter.broker.listener.name": "PLAINTEXT",
-            "listeners": ",".join(f"{name}://127.0.0.1:{port}" for name, port in listeners.items()),
-            "advertised.listeners": ",".join(f"{name}://127.0.0.1:{port}" for name, port in advertised.items()),
+            "listeners": ",".join(f"{name}://{self._host}:{port}" for name, port in listeners.items()),
+            "advertised.listeners": ",".join(f"{name}://{self._host}:{port}" for name, port in advertised.items()),
             "listener.security.protocol.map": ",".join(f"{name}:{how}" for name, how in security.items()),
             "log.dirs": str(self.data),
             **_FAST_FOR_TESTS,
