@@ -19,7 +19,7 @@ PROBABILITIES = {"in_assign": 0.5, "in_refill": 0.5, "on_revoke": 1.0, "on_sigte
 OTHERWISE = 0.06
 """About twenty batches a second pass: a second or so of honest work, then the strike."""
 
-AIM_PATIENCE_S = 15.0
+AIM_PATIENCE_S = 25.0
 """A process that was not struck so long after its start was done is asked to end, and its aim goes to another."""
 
 END_PATIENCE_S = 60.0
