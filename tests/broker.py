@@ -28,6 +28,8 @@ from typing import Self
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from tests.certificates import Authority
+
 VERSION = "4.3.1"
 OLD_VERSION = "3.9.1"  # of the last line with that number: what many still run
 VERSIONS = (VERSION, OLD_VERSION)
@@ -166,7 +168,9 @@ class Broker:
     `properties` override those of server.properties. `users` (name -> password) adds a second listener with SASL PLAIN
     and ACLs, where a user may do what it was granted; the first listener may do everything. It listens on `host` alone,
     and announces it.
-    `advertised_port` adds a third one for a proxy in front: it announces that port instead of its own. There `users`
+    `authority` adds two more for `users`, with TLS and the same ACLs: one where they sign in by SCRAM, one where a
+    certificate of that authority names them.
+    `advertised_port` adds one for a proxy in front: it announces that port instead of its own. There `users`
     sign in too, if there are any.
     """
 
@@ -176,6 +180,7 @@ class Broker:
         *,
         properties: Mapping[str, str] | None = None,
         users: Mapping[str, str] | None = None,
+        authority: Authority | None = None,
         advertised_port: int | None = None,
         host: str = "127.0.0.1",
     ) -> None:
@@ -183,8 +188,10 @@ class Broker:
         self._host = host
         self._overrides = dict(properties or {})
         self._users = dict(users or {})
+        self._authority = authority
         self._advertised_port = advertised_port
         self._port, self.controller_port, self._sasl_port, self.behind_proxy_port = (free_port() for _ in range(4))
+        self._scram_port, self._tls_port = free_port(), free_port()
         self._node_id, self._controller_ports = 1, [self.controller_port]
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -200,6 +207,16 @@ class Broker:
         return f"{self._host}:{self._sasl_port}"
 
     @property
+    def scram_bootstrap(self) -> str:
+        """Where one of `users` connects by TLS, and signs in by SCRAM-SHA-512."""
+        return f"{self._host}:{self._scram_port}"
+
+    @property
+    def tls_bootstrap(self) -> str:
+        """Where one of `users` connects by TLS, and shows a certificate."""
+        return f"{self._host}:{self._tls_port}"
+
+    @property
     def log(self) -> Path:
         """What the broker printed; it goes with the data unless something failed (see `keep_log`)."""
         if self._folder is None:
@@ -213,7 +230,7 @@ class Broker:
 
     def __enter__(self) -> Self:
         with self._cleared_where_it_fails():
-            self.format("--standalone", "-t", _kafka_uuid())
+            self.format("--standalone", "-t", _kafka_uuid(), *self._scram_users())
             self.start()
         return self
 
@@ -240,6 +257,12 @@ class Broker:
         """Save what the broker printed so far beyond its end, for whoever looks into a failure."""
         kept = DATA / f"{self.log.parent.name}.log"
         return Path(shutil.copy(self.log, kept))
+
+    def _scram_users(self) -> list[str]:
+        if self._authority is None:
+            return []
+        told = [f"SCRAM-SHA-512=[name={name},password={password}]" for name, password in self._users.items()]
+        return [word for user in told for word in ("--add-scram", user)]
 
     def join(self, node_id: int, controller_ports: Sequence[int]) -> None:
         """Be one of several nodes, before it is formatted."""
@@ -312,6 +335,11 @@ class Broker:
             listeners["SASL"] = advertised["SASL"] = self._sasl_port
             security["SASL"] = "SASL_PLAINTEXT"
             more |= _access_control(self._users)
+        if self._authority is not None:
+            listeners |= {"SCRAM": self._scram_port, "TLS": self._tls_port}
+            advertised |= {"SCRAM": self._scram_port, "TLS": self._tls_port}
+            security |= {"SCRAM": "SASL_SSL", "TLS": "SSL"}
+            more |= _encryption(self._authority)
         if self._advertised_port is not None:
             listeners["PROXY"] = self.behind_proxy_port
             advertised["PROXY"] = self._advertised_port
@@ -429,6 +457,20 @@ def _access_control(users: Mapping[str, str]) -> dict[str, str]:
         "sasl.enabled.mechanisms": "PLAIN",
         "listener.name.sasl.plain.sasl.jaas.config": login,
         "listener.name.proxy.plain.sasl.jaas.config": login,
+    }
+
+
+def _encryption(authority: Authority) -> dict[str, str]:
+    login = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+    return {
+        "ssl.keystore.type": "PEM",
+        "ssl.keystore.location": str(authority.server()),
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.location": str(authority.certificate),
+        "listener.name.scram.sasl.enabled.mechanisms": "SCRAM-SHA-512",
+        "listener.name.scram.scram-sha-512.sasl.jaas.config": login,
+        "listener.name.tls.ssl.client.auth": "required",
+        "listener.name.tls.ssl.principal.mapping.rules": "RULE:^CN=([^,]+).*$/$1/",  # the user's name alone
     }
 
 

@@ -23,6 +23,7 @@ from worker.metrics import Metrics
 from worker.model_store import Artifact
 from worker.pipeline import Pace, Pipeline, Rooms
 from worker.probes import Health
+from worker.recently import Recently
 from worker.sink import IdempotentSink, Sink, TransactionalSink
 from worker.source import Source
 from worker.windows import WindowStore
@@ -163,8 +164,8 @@ class BusWorker:
                 commit_interval_s=settings.commit_interval_ms / 1000,
             ),
             output_partitions=output_partitions,
-            threshold=settings.alert.threshold,
             metrics=self.metrics,
+            recently=Recently(),
             health=self.health,
             stopping=lambda: self.stopping,
             clock=place.clock,
@@ -257,6 +258,7 @@ def _sink(place: Place, settings: Settings, transactional_id: str) -> Sink:
     return TransactionalSink(
         lambda: place.make_producer(transactional_id),
         output_topic=output_topic,
+        group_id=settings.kafka.group_id,
         transactional_id=transactional_id,
         transaction_timeout_s=TRANSACTION_TIMEOUT_S,
         clock=place.clock,

@@ -6,6 +6,7 @@ And what the brokers last complained of, for the sentence that ends a failed sta
 import logging
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException
@@ -34,6 +35,8 @@ _HINTS: Mapping[int, str] = {
     KafkaError._TRANSPORT: "check that kafka.bootstrap_servers names running brokers",  # noqa: SLF001
 }
 _MORE_TELLING = (KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError._RESOLVE)  # noqa: SLF001
+_REFUSED_CERTIFICATE = re.compile("alert.*(certificate|unknown ca)", re.IGNORECASE)
+"""The client calls a broker's alert a lost connection."""
 
 
 def _library_log() -> logging.Logger:
@@ -63,7 +66,7 @@ class BrokerComplaint:
 
     def __call__(self, error: KafkaError) -> None:
         """Called by librdkafka, in the thread that polls."""
-        if self._error is None or error.code() in _MORE_TELLING or self._error.code() not in _MORE_TELLING:
+        if self._error is None or _tells_more(error) or not _tells_more(self._error):
             self._error = error
 
     @property
@@ -71,8 +74,20 @@ class BrokerComplaint:
         """What was said and what it usually means."""
         if self._error is None:
             return "nothing answered; check that kafka.bootstrap_servers names running brokers"
-        hint = _HINTS.get(self._error.code(), "check kafka.bootstrap_servers and kafka.properties")
-        return f"{self._error.str()} ({self._error.name()}); {hint}"
+        return f"{self._error.str()} ({self._error.name()}); {_hint(self._error)}"
+
+
+def _tells_more(error: KafkaError) -> bool:
+    return error.code() in _MORE_TELLING or _REFUSED_CERTIFICATE.search(error.str()) is not None
+
+
+def _hint(error: KafkaError) -> str:
+    if _REFUSED_CERTIFICATE.search(error.str()):
+        return (
+            "the broker wants a certificate of an authority that it trusts: check kafka.properties"
+            " ssl.certificate.location and ssl.key.location"
+        )
+    return _HINTS.get(error.code(), "check kafka.bootstrap_servers and kafka.properties")
 
 
 def client(kind: Callable[..., Any], properties: Mapping[str, object]) -> Any:  # noqa: ANN401 - one of the clients' classes
@@ -81,7 +96,20 @@ def client(kind: Callable[..., Any], properties: Mapping[str, object]) -> Any:  
         return kind(dict(properties))
     except (KafkaException, ValueError, TypeError) as error:
         told = error.args[0].str() if error.args and isinstance(error.args[0], KafkaError) else error
-        raise ConfigError(f"kafka: librdkafka refuses a property: {told}.") from error
+        raise ConfigError(f"kafka: librdkafka refuses a property: {told}{_unreadable(properties)}.") from error
+
+
+def _unreadable(properties: Mapping[str, object]) -> str:
+    """A clause that names a file of the properties that cannot be read: the library names the property alone."""
+    for name, path in properties.items():
+        if name.startswith("ssl.") and name.endswith(".location"):
+            try:
+                Path(str(path)).open("rb").close()
+            except IsADirectoryError:
+                continue  # authorities may be one
+            except OSError as error:
+                return f"; the file {str(path)!r} of {name} cannot be read ({error.strerror})"
+    return ""
 
 
 def common_properties(settings: Settings, complaint: BrokerComplaint) -> Properties:

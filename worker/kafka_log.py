@@ -79,7 +79,8 @@ class KafkaLog:
         missing = sorted(set(topics) - counts.keys())
         if missing:
             raise BrokerError(
-                f"There is no topic {missing[0]!r} (or no right to see it): create it, or correct kafka.input_topics."
+                f"There is no topic {missing[0]!r}, or no right to see it: create it, grant Read on it, or correct"
+                " kafka.input_topics."
             )
         return [TopicPartition(topic, number) for topic in topics for number in range(counts[topic])]
 
@@ -154,6 +155,8 @@ def _offset_after(messages: Sequence[Message], before: int) -> int:
             next_offset = _offset(message) + 1
         elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  the client's public name of a local event
             next_offset = _offset(message)
+        elif error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            raise BrokerError(f"There is no right to read topic {message.topic()!r}: grant Read on it.")
         elif error.code() != KafkaError.GROUP_AUTHORIZATION_FAILED and not error.retriable():  # no group is needed
             raise BrokerError(f"Reading {message.topic()} failed: {error.str()} ({error.name()}).")
     return next_offset

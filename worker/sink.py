@@ -48,7 +48,7 @@ _RIGHTS = {
         "There is no right to write as transactional.id {transactional_id!r}: grant Write on that transactional id"
     ),
     KafkaError.CLUSTER_AUTHORIZATION_FAILED: "There is no right to write idempotently: grant IdempotentWrite",
-    KafkaError.GROUP_AUTHORIZATION_FAILED: "There is no right to read as this group: grant Read on kafka.group_id",
+    KafkaError.GROUP_AUTHORIZATION_FAILED: "There is no right to read as group {group_id!r}: grant Read on the group",
     KafkaError.MSG_SIZE_TOO_LARGE: (
         "Topic {topic} refuses a record as too large: raise its max.message.bytes above events.max_bytes + 48,000"
     ),
@@ -215,6 +215,7 @@ class TransactionalSink:
         make_producer: Callable[[], Producer],
         *,
         output_topic: str,
+        group_id: str,
         transactional_id: str,
         transaction_timeout_s: float,
         clock: Callable[[], float] = time.monotonic,
@@ -223,7 +224,7 @@ class TransactionalSink:
         self._publisher = _Publisher(make_producer, output_topic=output_topic)
         self._run = run
         self._concluded: Future[None] | None = None
-        self._transactional_id = transactional_id
+        self._names = {"group_id": group_id, "transactional_id": transactional_id}
         self._transaction_timeout_s = transaction_timeout_s
         self._clock = clock
         self._began_s: float | None = None
@@ -335,7 +336,7 @@ class TransactionalSink:
         topic = self._publisher.topics_refused(undelivered)
         for one in (cause, error):
             if one.code() in _RIGHTS:
-                self._give_up(_RIGHTS[one.code()].format(topic=topic, transactional_id=self._transactional_id), failure)
+                self._give_up(_RIGHTS[one.code()].format(topic=topic, **self._names), failure)
         if error.txn_requires_abort():
             self.discard()
             raise TransactionAbortedError(cause.str()) from failure
@@ -352,8 +353,8 @@ class TransactionalSink:
         lost = self._publisher.lost("the transaction outlived its timeout and was fenced")
         if self._began_s is None or self._clock() - self._began_s < self._transaction_timeout_s:
             raise FencedError(
-                f"Another process uses the transactional.id {self._transactional_id!r}: give each worker its own "
-                "(kafka.transactional_id), or leave it out."
+                f"Another process uses the transactional.id {self._names['transactional_id']!r}: give each worker its "
+                "own (kafka.transactional_id), or leave it out."
             ) from failure
         raise lost from failure
 
@@ -392,7 +393,7 @@ class IdempotentSink:
             error, _ = undelivered
             if error.code() in _RIGHTS:
                 topic = self._publisher.topics_refused(undelivered)
-                raise BrokerError(f"{_RIGHTS[error.code()].format(topic=topic, transactional_id='')}.")
+                raise BrokerError(f"{_RIGHTS[error.code()].format(topic=topic, group_id='', transactional_id='')}.")
             raise self._publisher.lost(error.str())
         if waiting:
             raise self._publisher.lost(f"{waiting} records were not delivered within {timeout_s:g} s")

@@ -6,27 +6,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from confluent_kafka.admin import (
-    AclBinding,
-    AclBindingFilter,
-    AclOperation,
-    AclPermissionType,
-    ResourcePatternType,
-    ResourceType,
-)
-
 from tests.artifacts import make_artifact
 from tests.broker import Cluster
 from tests.chaos.plan import Plan
 from tests.chaos.proxy import Proxy
 from tests.chaos.traffic import ANY_TIME
 from tests.end_to_end.job import QUICK_CLASSIC, Job
+from tests.rights import USER, grant
 from tests.topics import Topics
 
 PARTITIONS = 6
 LOOKBACK = 2_000
 NAN_ABOVE = 1e5
-ANSWER_TIMEOUT_S = 60.0
 BROKER = {
     "group.consumer.session.timeout.ms": "3000",
     # Kafka's own default. A broker that is its partitions' only replica leads none of them for some seconds after a
@@ -35,7 +26,7 @@ BROKER = {
     # same id would commit what was to be aborted.
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "10000",
 }
-USER, PASSWORD = "worker", "secret"
+USERS = {USER: "secret"}
 
 
 @dataclass(frozen=True)
@@ -54,13 +45,13 @@ def ground(plan: Plan) -> Iterator[Ground]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         proxies = [stack.enter_context(Proxy()) for _ in range(plan.brokers)]
         ports = [proxy.port for proxy in proxies]
-        cluster = Cluster(plan.brokers, users={USER: PASSWORD}, advertised_ports=ports, properties=BROKER)
+        cluster = Cluster(plan.brokers, users=USERS, advertised_ports=ports, properties=BROKER)
         stack.enter_context(cluster)
         for proxy, node in zip(proxies, cluster.nodes, strict=True):
             proxy.upstream_port = node.behind_proxy_port
         job = _job(plan, cluster, ports, folder)
         stack.callback(job.end)
-        grant(job, *_rights(job))
+        grant(job)
         yield Ground(job, cluster, proxies)
 
 
@@ -73,7 +64,7 @@ def _job(plan: Plan, cluster: Cluster, ports: Sequence[int], folder: Path) -> Jo
         "security.protocol": "SASL_PLAINTEXT",
         "sasl.mechanism": "PLAIN",
         "sasl.username": USER,
-        "sasl.password": PASSWORD,
+        "sasl.password": USERS[USER],
     }
     bootstrap = ",".join(f"127.0.0.1:{port}" for port in ports)
     job.set(
@@ -84,40 +75,3 @@ def _job(plan: Plan, cluster: Cluster, ports: Sequence[int], folder: Path) -> Jo
         }
     )
     return job
-
-
-# ---- rights ----------------------------------------------------------------------------------------------------------
-
-
-def _rights(job: Job) -> list[AclBinding]:
-    """What a worker needs, and no more."""
-    return [
-        _right(ResourceType.TOPIC, job.inputs[0], AclOperation.READ),
-        _right(ResourceType.TOPIC, job.scores, AclOperation.WRITE),
-        may_write_dead_letters(job),
-        _right(ResourceType.GROUP, job.group, AclOperation.READ),
-        _right(ResourceType.TRANSACTIONAL_ID, job.group, AclOperation.WRITE),
-    ]
-
-
-def may_write_dead_letters(job: Job) -> AclBinding:
-    """The right to write the dead-letter topic."""
-    return _right(ResourceType.TOPIC, job.dead, AclOperation.WRITE)
-
-
-def _right(kind: ResourceType, name: str, operation: AclOperation) -> AclBinding:
-    return AclBinding(kind, name, ResourcePatternType.PREFIXED, f"User:{USER}", "*", operation, AclPermissionType.ALLOW)
-
-
-def grant(job: Job, *bindings: AclBinding) -> None:
-    """Give the workers these rights."""
-    for answer in job.topics.admin.create_acls(list(bindings)).values():
-        answer.result(ANSWER_TIMEOUT_S)
-
-
-def withdraw(job: Job, right: AclBinding) -> None:
-    """Take it away."""
-    parts = (right.restype, right.name, right.resource_pattern_type, right.principal, right.host)
-    wanted = AclBindingFilter(*parts, right.operation, right.permission_type)
-    for answer in job.topics.admin.delete_acls([wanted]).values():
-        answer.result(ANSWER_TIMEOUT_S)

@@ -129,7 +129,7 @@ MUTANTS = (
         [
             Change(
                 "sink.py",
-                "        raise ProducerLostError(cause.str()) from failure\n\n    def _give_up",
+                "        raise self._publisher.lost(cause.str()) from failure\n\n    def _give_up",
                 "        self.renew(5.0)\n        raise TransactionAbortedError(cause.str()) from failure\n\n"
                 "    def _give_up",
             )
@@ -146,10 +146,9 @@ MUTANTS = (
         [
             Change(
                 "app.py",
-                "        lambda: client(Producer, properties),\n        output_topic=output_topic,\n"
-                "        transactional_id",
+                "        lambda: client(Producer, properties),\n        output_topic=output_topic,\n        group_id",
                 "        lambda: _Leaky(settings, complaint, client(Producer, properties)),\n"
-                "        output_topic=output_topic,\n        transactional_id",
+                "        output_topic=output_topic,\n        group_id",
             ),
             Change(
                 "app.py",

@@ -12,9 +12,10 @@ from confluent_kafka import KafkaException
 
 from tests.broker import Broker
 from tests.chaos.deployment import Record, Replica, deck
-from tests.chaos.ground import PARTITIONS, Ground, grant, may_write_dead_letters, withdraw
+from tests.chaos.ground import PARTITIONS, Ground
 from tests.chaos.plan import Plan
 from tests.end_to_end.job import wait_until
+from tests.rights import grant, withdraw
 
 REPLICAS = 3
 
@@ -236,7 +237,7 @@ class Nemesis:
             self._job.topics.delete_before(topic, number, start)
 
     def _withdraw_right(self) -> None:
-        right = may_write_dead_letters(self._job)
+        right = ["write dead letters"]
         withdraw(self._job, right)
         self._excuses.add(self._job.dead)
         self._later(self._chance.uniform(2, 6), lambda: grant(self._job, right))

@@ -191,6 +191,11 @@ class Job:
         """What the next worker is told."""
         return Settings.model_validate(self._settings)
 
+    @property
+    def settings_file(self) -> str:
+        """The same, as it is written: JSON is YAML."""
+        return json.dumps(self._settings, indent=1)
+
     def set(self, changes: Tree) -> None:
         """Change settings for the workers to come; sections are merged, lists and values replaced."""
         self._settings = _merged(self._settings, changes)
@@ -199,7 +204,7 @@ class Job:
         """Another worker; not waited for."""
         number = len(self._workers)
         config = self.folder / f"worker-{number}.yaml"
-        config.write_text(json.dumps(self._settings, indent=1))  # JSON is YAML
+        config.write_text(self.settings_file)
         worker = Worker(config, self.folder / f"worker-{number}.log", environment)
         self._workers.append(worker)
         return worker

@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Iterator
 from io import StringIO
 from itertools import islice
 
@@ -10,11 +9,11 @@ import pytest
 from confluent_kafka import TopicPartition
 from rich.console import Console
 
-from tests.broker import Broker, free_port
+from tests.broker import free_port
 from tests.end_to_end.conftest import MakeJob
 from tests.end_to_end.job import Job
 from tests.end_to_end.stream import Event, events
-from tests.end_to_end.test_refusals import RIGHTS, grant
+from tests.rights import RIGHTS, grant, subject
 from worker.check import examine
 from worker.check_report import Report, as_json, print_report
 from worker.errors import ArtifactError, BrokerError, ConfigError, ExitCode
@@ -150,27 +149,6 @@ def test_a_broker_out_of_reach_is_told_in_time(healthy: Job) -> None:
 # --- rights
 
 
-@pytest.fixture(scope="module")
-def guarded() -> Iterator[Broker]:
-    with Broker(users={"worker": "secret"}) as started:
-        yield started
-
-
-@pytest.fixture
-def guarded_job(make_job: MakeJob, guarded: Broker) -> Job:
-    """A job whose worker signs in, and has no right yet."""
-    job = make_job(guarded.bootstrap, partitions=(1,), out=1)
-    signed_in = {
-        "security.protocol": "SASL_PLAINTEXT",
-        "sasl.mechanism": "PLAIN",
-        "sasl.username": "worker",
-        "sasl.password": "secret",
-    }
-    job.set({"kafka": {"bootstrap_servers": guarded.sasl_bootstrap, "properties": signed_in, "start_timeout_s": 5}})
-    job.write(normal_events(100))
-    return job
-
-
 def test_the_five_rights_of_a_worker_are_enough_for_check(guarded_job: Job) -> None:
     grant(guarded_job, RIGHTS)
     report = checked(guarded_job)
@@ -182,14 +160,7 @@ def test_each_missing_right_is_a_problem_of_its_own(guarded_job: Job, missing: s
     grant(guarded_job, [right for right in RIGHTS if right != missing])
     report = checked(guarded_job)
     assert len(subjects(report)) == 1, printed(report)
-    names = {
-        "read input": guarded_job.inputs[0],
-        "write scores": guarded_job.scores,
-        "write dead letters": guarded_job.dead,
-        "read group": guarded_job.group,
-        "write transactional id": guarded_job.group,
-    }
-    assert names[missing] in printed(report)
+    assert subject(guarded_job, missing) in printed(report)
 
 
 def test_a_wrong_password_is_told(guarded_job: Job) -> None:

@@ -3,18 +3,17 @@
 import json
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, ResourcePatternType, ResourceType
 
 from tests.artifacts import artifact_bytes, make_artifact
-from tests.broker import Broker, free_port
-from tests.end_to_end.conftest import MakeJob
+from tests.broker import free_port
 from tests.end_to_end.job import COMMAND, Job, Worker
 from tests.end_to_end.stream import Event, events
+from tests.rights import RIGHTS, grant, subject
 
 
 def assert_one_sentence(worker: Worker, *words: str) -> None:
@@ -153,46 +152,6 @@ def test_a_model_other_than_the_pinned_one_is_refused(job: Job) -> None:
 # ---- rights ------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def guarded() -> Iterator[Broker]:
-    with Broker(users={"worker": "secret"}) as started:
-        yield started
-
-
-@pytest.fixture
-def guarded_job(make_job: MakeJob, guarded: Broker) -> Job:
-    """A job whose worker signs in, and has no right yet."""
-    job = make_job(guarded.bootstrap, partitions=(1,), out=1)
-    signed_in = {
-        "security.protocol": "SASL_PLAINTEXT",
-        "sasl.mechanism": "PLAIN",
-        "sasl.username": "worker",
-        "sasl.password": "secret",
-    }
-    job.set({"kafka": {"bootstrap_servers": guarded.sasl_bootstrap, "properties": signed_in, "start_timeout_s": 5}})
-    job.set({"kafka": {"transactional_id": f"{job.group}-0"}})
-    return job
-
-
-RIGHTS = ("read input", "write scores", "write dead letters", "read group", "write transactional id")
-
-
-def grant(job: Job, rights: Sequence[str]) -> None:
-    targets = {
-        "read input": (ResourceType.TOPIC, job.inputs[0], AclOperation.READ),
-        "write scores": (ResourceType.TOPIC, job.scores, AclOperation.WRITE),
-        "write dead letters": (ResourceType.TOPIC, job.dead, AclOperation.WRITE),
-        "read group": (ResourceType.GROUP, job.group, AclOperation.READ),
-        "write transactional id": (ResourceType.TRANSACTIONAL_ID, job.group, AclOperation.WRITE),
-    }
-    bindings = [
-        AclBinding(kind, name, ResourcePatternType.PREFIXED, "User:worker", "*", operation, AclPermissionType.ALLOW)
-        for kind, name, operation in map(targets.__getitem__, rights)
-    ]
-    for answer in job.topics.admin.create_acls(bindings).values():
-        answer.result(10)
-
-
 def test_a_worker_needs_five_rights_and_no_more(guarded_job: Job) -> None:
     guarded_job.write(list(islice(events(), 200)))
     grant(guarded_job, RIGHTS)
@@ -208,14 +167,7 @@ def test_a_missing_right_is_named(guarded_job: Job, missing: str) -> None:
     grant(guarded_job, [right for right in RIGHTS if right != missing])
     worker = guarded_job.start()
     assert worker.exit_code() == 1
-    subjects = {
-        "read input": guarded_job.inputs[0],
-        "write scores": guarded_job.scores,
-        "write dead letters": guarded_job.dead,
-        "read group": guarded_job.group,
-        "write transactional id": guarded_job.group,
-    }
-    assert_one_sentence(worker, missing.partition(" ")[0], subjects[missing])
+    assert_one_sentence(worker, missing.partition(" ")[0], subject(guarded_job, missing))
 
 
 def test_a_wrong_password_is_told(guarded_job: Job) -> None:

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
@@ -119,6 +120,7 @@ class Bench:
         self.sink = TransactionalSink(
             self._make,
             output_topic="scores",
+            group_id="job",
             transactional_id="job-7",
             transaction_timeout_s=TRANSACTION_TIMEOUT_S,
             clock=self.clock,
@@ -152,6 +154,7 @@ def batch(count: int = 3, *, letters: Sequence[OutgoingRecord] = (), headers: bo
         partition=list(range(count)),
         timestamp=[1_000 + row for row in range(count)],
         headers=[(("h", b"%d" % row),) for row in range(count)] if headers else None,
+        anomaly=np.zeros(count, np.bool_),
         dead_letters=list(letters),
     )
 
@@ -313,7 +316,7 @@ def test_fencing_is_seen_in_a_failed_delivery_too(bench: Bench) -> None:
         (KafkaError.TOPIC_AUTHORIZATION_FAILED, "no right to write topic 'scores': grant Write"),
         (KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, "as transactional.id 'job-7': grant Write"),
         (KafkaError.CLUSTER_AUTHORIZATION_FAILED, "grant IdempotentWrite"),
-        (KafkaError.GROUP_AUTHORIZATION_FAILED, "grant Read on kafka.group_id"),
+        (KafkaError.GROUP_AUTHORIZATION_FAILED, "grant Read on the group"),
     ],
 )
 def test_a_missing_right_is_a_sentence_that_ends_the_worker(bench: Bench, code: int, sentence: str) -> None:
