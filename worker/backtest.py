@@ -122,7 +122,7 @@ def score_file(
     settings: Settings, *, data: Path, output: Path, keys: Keys, console: Console, show_progress: bool
 ) -> Tally:
     """Score every row of `data`. Both files appear only once they are whole. Raises ConfigError, ArtifactError."""
-    artifact = load_artifact(settings.model.uri, sha256=settings.model.sha256)
+    artifact = load_artifact(settings.model.uri, sha256=settings.model.sha256, public_key=settings.model.public_key)
     form = _event_format(settings, artifact, data, keys)
     line = _Line(settings, artifact, form, data)
     if form.timestamp is None and line.needs_time:

@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
 
 def examine(settings: Settings, *, sample_records: int) -> Report:
     """Gather and judge. Raises ConfigError, ArtifactError, BrokerError."""
-    artifact = load_artifact(settings.model.uri, sha256=settings.model.sha256)
+    artifact = load_artifact(settings.model.uri, sha256=settings.model.sha256, public_key=settings.model.public_key)
     event_format(settings.events, artifact.manifest.feature_names)  # settings that do not fit the model end here
     detector = Detector(
         artifact,

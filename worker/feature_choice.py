@@ -52,7 +52,9 @@ def _named(settings: Settings, asked: Sequence[str] | None, batches: Iterator[Re
         return FeatureChoice(tuple(asked), "as asked for", batches)
     file = local_path(settings.model.uri)
     if file is not None and file.is_file():
-        manifest = load_artifact(settings.model.uri, sha256=settings.model.sha256).manifest
+        manifest = load_artifact(
+            settings.model.uri, sha256=settings.model.sha256, public_key=settings.model.public_key
+        ).manifest
         return FeatureChoice(manifest.feature_names, f"of the model {file}", batches)
     if settings.events.features:
         return FeatureChoice(tuple(settings.events.features), "of events.features", batches)

@@ -1,9 +1,9 @@
 """Where artifacts come from: a path or URL goes in, a verified artifact comes out. Knows no runtime."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 from urllib.request import url2pathname
 
 import onnx
@@ -15,6 +15,7 @@ from schemas.manifest import Manifest
 from worker.artifact_rules import RuleError, check
 from worker.download import DownloadLimits, download
 from worker.errors import ArtifactError, ConfigError, clause
+from worker.signature import MAX_SIGNATURE_BYTES, SUFFIX, verify_signature
 
 MAX_ARTIFACT_BYTES = 512 << 20
 """128 M float32 weights, a thousand times a typical detector. Protobuf itself ends at 2 GiB, and loading takes several
@@ -28,23 +29,42 @@ class Artifact:
     file: bytes = field(repr=False)
     manifest: Manifest = field(repr=False)
     sha256: str  # the manifest's digest, 64 hex digits
+    signature: bytes | None = field(default=None, repr=False)  # as it lay beside the file, where one was asked for
 
 
-def load_artifact(uri: str, *, sha256: str | None, limits: DownloadLimits | None = None) -> Artifact:
+def load_artifact(
+    uri: str, *, sha256: str | None, public_key: str | None = None, limits: DownloadLimits | None = None
+) -> Artifact:
     """Read an artifact once, and verify what was read.
 
     Args:
         uri: a path, or a URL of scheme file, http or https.
         sha256: what the artifact must be: its manifest's digest, or the SHA-256 of the file as sha256sum prints it.
             Required for http and https.
+        public_key: the file with the key of whoever must have signed it (see `worker.signature`); None asks for none.
         limits: size and time; MAX_ARTIFACT_BYTES and the downloads' own where not given.
 
     Raises:
         ArtifactError: it cannot be read, or is refused; the sentence says why.
-        ConfigError: a URL without a digest, or of another scheme.
+        ConfigError: a URL without a digest, or of another scheme; a public key that cannot be used.
     """
     limits = limits or DownloadLimits(max_bytes=MAX_ARTIFACT_BYTES)
-    return verified(_read(uri, pinned=sha256 is not None, limits=limits), uri=uri, sha256=sha256)
+    file = _read(uri, pinned=sha256 is not None, limits=limits)
+    if public_key is None:
+        return verified(file, uri=uri, sha256=sha256)
+    signature = _read(
+        beside(uri, SUFFIX), pinned=sha256 is not None, limits=replace(limits, max_bytes=MAX_SIGNATURE_BYTES)
+    )
+    verify_signature(file, signature, public_key=Path(public_key))
+    return replace(verified(file, uri=uri, sha256=sha256), signature=signature)
+
+
+def beside(uri: str, suffix: str) -> str:
+    """The path or URL of what lies beside an artifact; a URL keeps its query."""
+    if "://" not in uri:
+        return uri + suffix
+    parts = urlsplit(uri)
+    return urlunsplit(parts._replace(path=parts.path + suffix))
 
 
 def verified(file: bytes, *, uri: str, sha256: str | None) -> Artifact:
