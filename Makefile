@@ -5,7 +5,7 @@ DEMO   := .venv-demo
 DEV    := .venv
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-kafka test test-image chaos chaos-campaign load soak mutants fuzz simulate check bench broker lock clean
+.PHONY: help demo demo-kafka test test-image test-page chaos chaos-campaign load soak mutants fuzz simulate check bench broker lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -23,6 +23,9 @@ test: $(DEV)/.ready ## Every test, on a real Kafka broker (needs Java 17 and Mav
 test-image: $(DEV)/.ready ## Build the image of a worker and let it score a topic (on Debian, as root: podman, runc, debootstrap)
 	@$(DEV)/bin/python -m tests.broker install
 	$(DEV)/bin/python -m pytest tests/image/image_checks.py $(ARGS)
+
+test-page: $(DEV)/.ready ## Show the worker's page to Chromium, light and dark, on desktop and phone; keeps the pictures (on Debian: chromium)
+	$(DEV)/bin/python -m pytest tests/browser/page_checks.py $(ARGS)
 
 SEED    ?= 1
 MINUTES ?= 10

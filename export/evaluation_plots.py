@@ -21,7 +21,8 @@ from export.evaluation_report import Evaluation, percent
 from export.ranking import precision_recall
 from export.runs import runs_of
 from export.verdict import Judged
-from schemas.html_page import COLOURS, drawing, plain, svg
+from schemas.drawing import drawing, plain, svg
+from schemas.html_page import COLOURS
 
 MOST_ENTITIES = 8
 """With a row of their own in the drawing of scores; those with the most incidents come first."""

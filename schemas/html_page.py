@@ -1,25 +1,11 @@
-"""How every page that we write for people looks: frame, colours in light and dark, drawings. Knows not what they show.
+"""How every page that we write for people looks: frame, and colours in light and dark. Knows not what they show.
 
-A page is one file that fetches nothing. In its drawings each colour is a CSS variable: the page decides on them.
+A page is one file that fetches nothing.
 """
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from html import escape
-from io import BytesIO
-
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.typing import RcKeyType
-
-_SETTINGS: Mapping[RcKeyType, str | float] = {
-    "svg.fonttype": "none",
-    "font.size": 9,
-    "path.simplify_threshold": 0.5,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,62 +60,36 @@ pre { padding: 1rem; border: 1px solid var(--rule); border-radius: 6px; overflow
 """
 
 
-def html_page(title: str, sections: Iterable[str], *, style: str = "") -> str:
+def page_style(style: str = "") -> str:
+    """The CSS of a page: that of every page, and `style`."""
+    schemes = f":root {{ color-scheme: light dark; {_variables(COLOURS)} }}"
+    schemes += f"\n@media (prefers-color-scheme: dark) {{ :root {{ {_variables(_DARK)} }} }}"
+    return f"\n{schemes}{_STYLE}{style}"
+
+
+def html_page(title: str, sections: Iterable[str], *, style: str = "", head: str = "") -> str:
     """The whole file.
 
     Args:
         title: Text, escaped here.
         sections: HTML, in this order.
         style: CSS beyond that of every page.
+        head: HTML for the page's head.
     """
-    schemes = f":root {{ color-scheme: light dark; {_variables(COLOURS)} }}"
-    schemes += f"\n@media (prefers-color-scheme: dark) {{ :root {{ {_variables(_DARK)} }} }}"
     body = "\n".join(sections)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{schemes}{_STYLE}{style}</style>\n</head>\n<body>\n{body}\n"
+        f"<title>{escape(title)}</title>\n{head}<style>{page_style(style)}</style>\n</head>\n<body>\n{body}\n"
         "</body>\n</html>\n"
     )
 
 
-@contextmanager
-def drawing(salt: str | None = None) -> Iterator[None]:
-    """Figures are made and saved within it; a salt of its own keeps the names inside two drawings of a page apart."""
-    with mpl.rc_context({**_SETTINGS, **({} if salt is None else {"svg.hashsalt": salt})}):
-        yield
-
-
-def svg(figure: Figure, *, alternative: str | None = None) -> str:
-    """The figure, to be put into a page; `alternative` says in words what it shows."""
-    output = BytesIO()
-    figure.savefig(
-        output, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    )
-    text = output.getvalue().decode()
-    text = re.sub(r"'DejaVu Sans'[^\"]*?sans-serif", "system-ui, sans-serif", text[text.index("<svg") :])
-    for name, colour in _named(COLOURS):
-        text = text.replace(colour, f"var({name})")
-    if alternative is not None:
-        text = text.replace("<svg", f'<svg role="img" aria-label="{escape(alternative)}"', 1)
-    return text
-
-
-def plain(axes: Axes) -> None:
-    """Takes away what holds no data: frame, ticks, background."""
-    axes.set_facecolor("none")
-    axes.tick_params(colors=COLOURS.muted, length=0)
-    axes.grid(axis="y", color=COLOURS.rule, linewidth=0.6)
-    axes.set_axisbelow(True)
-    for side in axes.spines.values():
-        side.set_visible(False)
-    axes.axhline(0, color=COLOURS.rule, linewidth=1)
-
-
-def _named(colours: Colours) -> Iterator[tuple[str, str]]:
+def named(colours: Colours) -> Iterator[tuple[str, str]]:
+    """Each colour with the CSS variable that the page calls it by."""
     for name, colour in asdict(colours).items():
         yield f"--{name.replace('_', '-')}", colour
 
 
 def _variables(colours: Colours) -> str:
-    return " ".join(f"{name}: {colour};" for name, colour in _named(colours))
+    return " ".join(f"{name}: {colour};" for name, colour in named(colours))

@@ -81,6 +81,11 @@ class ModelSettings(_Section):
         description="The artifact's digest, 64 hexadecimal digits; required where uri is a URL.",
     )
 
+    public_key: Text | None = Field(
+        default=None,
+        description="A PEM file with the public key of whoever must have signed the artifact; null asks for none.",
+    )
+
     @field_validator("sha256")
     @classmethod
     def _pinned(cls, sha256: str | None, info: ValidationInfo) -> str | None:
@@ -222,11 +227,15 @@ class InferenceSettings(_Section):
 
 
 class HttpSettings(_Section):
-    """The pages /livez, /readyz and /metrics."""
+    """The pages /livez, /readyz and /metrics; and / where it is wanted."""
 
     host: Text = Field(default="127.0.0.1", description="The address to listen on.")
     port: Annotated[int, Ge(0), Le(65_535)] | None = Field(
         default=8080, description="The port to listen on; 0 is any free one, null turns the pages off."
+    )
+    page: bool = Field(
+        default=False,
+        description="Whether / shows people what the worker does, with its latest alarms and their entities.",
     )
 
 

@@ -31,8 +31,10 @@ from worker.kafka_clients import (
 )
 from worker.metrics import Metrics
 from worker.model_store import Artifact, load_artifact
+from worker.overview import About, Overview
 from worker.pipeline import Pace, Pipeline, Rooms
 from worker.probes import Health, Probes
+from worker.recently import Recently
 from worker.sink import IdempotentSink, Sink, TransactionalSink
 from worker.source import Source
 from worker.topics import Topics
@@ -52,12 +54,15 @@ class Worker:
     def __init__(self, settings: Settings) -> None:
         """Load and check what can be judged without a broker. Raises ConfigError, ArtifactError."""
         self._settings = settings
-        self._artifact = load_artifact(settings.model.uri, sha256=settings.model.sha256)
+        self._artifact = load_artifact(
+            settings.model.uri, sha256=settings.model.sha256, public_key=settings.model.public_key
+        )
         self._detector = _detector(settings, self._artifact)
         self._rooms = _rooms(settings, self._artifact, self._detector)
         self._stopping = threading.Event()
         self._failure: BaseException | None = None
         self._metrics = Metrics()
+        self._recently = Recently()
         self._health = Health()
         self._thread = threading.Thread(target=self._work, name="pipeline", daemon=True)
         manifest = self._artifact.manifest
@@ -102,10 +107,28 @@ class Worker:
         http = self._settings.http
         if http.port is None:
             return None
-        probes = Probes(self._health, self._metrics.render, host=http.host, port=http.port)
+        overview = Overview(self._about(), self._health, lambda: self._recently.lately) if http.page else None
+        probes = Probes(self._health, self._metrics.render, render_page=overview, host=http.host, port=http.port)
         probes.start()
-        log.info("pages at http://%s:%d: /livez /readyz /metrics", http.host, probes.port)
+        pages = "/ /livez /readyz /metrics" if http.page else "/livez /readyz /metrics"
+        log.info("pages at http://%s:%d: %s", http.host, probes.port, pages)
         return probes
+
+    def _about(self) -> About:
+        settings, manifest = self._settings, self._artifact.manifest
+        return About(
+            version=version("anomaly-worker"),
+            model=f"{manifest.name} version {manifest.version} ({self._artifact.sha256[:12]})",
+            detector=f"{manifest.detector.family}, {len(manifest.features)} features, windows of {manifest.window}",
+            alarm_rate=manifest.alarm_rate,
+            threshold=settings.alert.threshold,
+            provider=f"{self._detector.provider}: {self._detector.provider_reason}",
+            group=settings.kafka.group_id,
+            inputs=settings.kafka.input_topics,
+            output=settings.kafka.output_topic,
+            dead_letters=settings.kafka.dead_letter_topic,
+            delivery=settings.delivery,
+        )
 
     def _work(self) -> None:
         try:
@@ -158,8 +181,8 @@ class Worker:
                 commit_interval_s=settings.commit_interval_ms / 1000,
             ),
             output_partitions=output_partitions,
-            threshold=settings.alert.threshold,
             metrics=self._metrics,
+            recently=self._recently,
             health=self._health,
             stopping=self._stopping.is_set,
             pause=self._pause,
@@ -233,6 +256,7 @@ def _sink(settings: Settings, complaint: BrokerComplaint) -> Sink:
     return TransactionalSink(
         lambda: client(Producer, properties),
         output_topic=output_topic,
+        group_id=settings.kafka.group_id,
         transactional_id=transactional_id,
         transaction_timeout_s=transaction_timeout_ms(settings) / 1000,
     )

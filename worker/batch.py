@@ -121,4 +121,5 @@ class Outgoing:
     partition: list[int]  # -1 where the key decides
     timestamp: list[int]
     headers: list[Headers] | None  # None where no headers are forwarded
+    anomaly: Bool  # which of these scores are anomalies
     dead_letters: list[OutgoingRecord]

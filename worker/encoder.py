@@ -78,7 +78,8 @@ class Encoder:
         """
         rows = events.row.tolist()
         keys = _keys(records.key if len(rows) == len(records) else [records.key[row] for row in rows], events.entity)
-        values = self._texts(records, events, windows, scores)
+        anomaly = self._anomalies(windows, scores)
+        values = self._texts(records, events, windows, scores, anomaly)
         headers = [self._forward(records.headers(row)) for row in rows] if self._forwarded else None
         finite = np.isfinite(scores.score) & np.isfinite(scores.p_value)
         sent = finite & self._fits(keys, values, headers)
@@ -92,10 +93,14 @@ class Encoder:
             partition=_only(partition[records.partition[events.row]].tolist(), sent),
             timestamp=_only(records.timestamp[events.row].tolist(), sent),
             headers=None if headers is None else _only(headers, sent),
+            anomaly=anomaly[sent],
             dead_letters=[self._dead_letter(refused, records) for refused in sorted([*events.refused, *unsent])],
         )
 
-    def _texts(self, records: Records, events: Events, windows: Windows, scores: Scores) -> list[bytes]:
+    def _anomalies(self, windows: Windows, scores: Scores) -> Bool:
+        return (scores.score.astype(np.float64) > self._form.threshold) & (windows.length >= self._form.min_length)
+
+    def _texts(self, records: Records, events: Events, windows: Windows, scores: Scores, anomaly: Bool) -> list[bytes]:
         """The score records, in the order of the contract's fields."""
         partition, offset = records.partition[events.row], records.offset[events.row]
         columns: tuple[Column, ...] = (
@@ -109,7 +114,7 @@ class Encoder:
             _on_its_side(scores.score, self._form.threshold),
             ',"p_value":',
             scores.p_value,
-            self._judgements(events, windows, scores),
+            self._judgements(events, windows, scores, anomaly),
             "{}" if events.context is None else list(map(bytes.decode, events.context)),
             self._model,
             windows.first_offset,
@@ -121,10 +126,9 @@ class Encoder:
         )
         return joined(columns, len(events))
 
-    def _judgements(self, events: Events, windows: Windows, scores: Scores) -> Column:
+    def _judgements(self, events: Events, windows: Windows, scores: Scores, anomaly: Bool) -> Column:
         """From the threshold to the contributions."""
         warming = windows.length < self._form.min_length
-        anomaly = (scores.score.astype(np.float64) > self._form.threshold) & ~warming
         code = np.isnan(events.features).sum(axis=1) * 4 + anomaly * 2 + warming
         explanation = _some(scores.explanation, self._asked_for(anomaly)[scores.explanation.row])
         if not len(explanation.row):

@@ -50,6 +50,7 @@ class Answered:
     skipped: int
     reasons: Sequence[str]  # one a dead letter
     anomalies: int
+    alarms: Sequence[bytes]  # the last few of these, as they were sent
     warming: int
     missing: Mapping[str, int]  # feature -> values
     timestamps_ms: Int64  # of the records, -1 where there is none

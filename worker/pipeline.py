@@ -25,6 +25,7 @@ from worker.errors import DeliveryError, ProducerLostError, TransactionAbortedEr
 from worker.failpoints import reach
 from worker.metrics import Answered, Metrics, missing_by_feature
 from worker.probes import Health
+from worker.recently import LATEST_ALARMS, Recently
 from worker.replay import Plan
 from worker.sink import Settle, Sink
 from worker.source import Source, ends_of
@@ -105,8 +106,8 @@ class Pipeline:
         rooms: Rooms,
         pace: Pace,
         output_partitions: int,
-        threshold: float,
         metrics: Metrics,
+        recently: Recently,
         health: Health,
         stopping: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
@@ -117,8 +118,8 @@ class Pipeline:
         self._rooms = rooms
         self._pace = pace
         self._output_partitions = output_partitions
-        self._threshold = threshold
         self._metrics = metrics
+        self._recently = recently
         self._health = health
         self._stopping = stopping
         self._clock = clock
@@ -259,7 +260,7 @@ class Pipeline:
         if not self._published:
             self._commit_due_s = began_s + self._pace.commit_interval_s
         # Noted before it is handed over: were that to fail half-way, its windows are dropped like all the others.
-        self._published.append(_Published(ends_of(batch.records), self._answered(batch, scores, outgoing)))
+        self._published.append(_Published(ends_of(batch.records), self._answered(batch, outgoing)))
         self._sink.publish(outgoing)
         self._metrics.stage("encode", encoded_s - began_s)
         self._metrics.stage("publish", self._clock() - encoded_s)
@@ -370,6 +371,7 @@ class Pipeline:
         now_s = time.time()
         for batch in committing.batches:
             self._metrics.committed(batch.answered, now_s=now_s)
+            self._recently.committed(batch.answered)
 
     def _ends(self) -> dict[int, int]:
         ends: dict[int, int] = {}
@@ -391,16 +393,15 @@ class Pipeline:
             busy.update(np.unique(batch.records.partition).tolist())
         return {**self._source.idle_offsets(busy), **ends}
 
-    def _answered(self, batch: _Staged, scores: Scores, outgoing: Outgoing) -> Answered:
+    def _answered(self, batch: _Staged, outgoing: Outgoing) -> Answered:
         form = self._rooms.detector.manifest
-        warming = batch.windows.length < form.min_length
-        anomalous = (scores.score > self._threshold) & ~warming
         return Answered(
             scored=len(outgoing.value),
             skipped=len(batch.events.skipped),
             reasons=[_reason(dict(letter.headers)) for letter in outgoing.dead_letters],
-            anomalies=int(anomalous.sum()),
-            warming=int(warming.sum()),
+            anomalies=int(outgoing.anomaly.sum()),
+            alarms=[outgoing.value[row] for row in np.flatnonzero(outgoing.anomaly)[-LATEST_ALARMS:].tolist()],
+            warming=int((batch.windows.length < form.min_length).sum()),
             missing=missing_by_feature(form.feature_names, batch.events.features),
             timestamps_ms=batch.records.timestamp,
         )
@@ -490,10 +491,10 @@ class Pipeline:
         offsets = {**begun, **self._source.end_watch(over), **self._with_idle_offsets()}
         if offsets:
             self._commit(offsets)
-        self._metrics.position(
-            lag=self._source.lag(),
-            refill_remaining=self._source.refill_remaining(),
-            rebalances=self._source.rebalances,
+        lag, refill_remaining = self._source.lag(), self._source.refill_remaining()
+        self._metrics.position(lag=lag, refill_remaining=refill_remaining, rebalances=self._source.rebalances)
+        self._recently.position(
+            lag=lag, refill_remaining=refill_remaining, entities=self._rooms.windows.entities, now_s=now_s
         )
         if now_s >= self._collect_due_s:
             # Automatic collection is off: it would look at every record of a batch. Young cycles are few.

@@ -1,21 +1,27 @@
-"""The worker's pages: what the loop reports goes in, /livez, /readyz and /metrics come out over HTTP.
+"""The worker's pages: what the loop reports goes in; /livez, /readyz, /metrics and perhaps / come out over HTTP.
 
 Read only, bounded requests, a time limit on slow clients, a few connections at a time. It knows no Kafka.
 """
 
+import io
 import logging
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from http import HTTPStatus
+from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from worker.errors import ConfigError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 log = logging.getLogger(__name__)
 
@@ -25,9 +31,13 @@ STUCK_AFTER_S = 60.0
 CONNECTIONS = 16
 """The most clients at a time; one more, and the oldest is cut, so that idle clients cannot shut out the kubelet."""
 
+MOST_REQUEST_BYTES = 16_384
+"""Of a request's line and headers; what asks for these pages needs a few hundred."""
+
 _CLIENT_TIMEOUT_S = 5.0
 _TURN_S = 0.1
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+_NOTHING_IS_FETCHED = "default-src 'none'; frame-ancestors 'none'"
 
 
 class Health:
@@ -59,19 +69,31 @@ class Health:
         return self._clock() - self._turned_s < STUCK_AFTER_S
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What `/` shows."""
+
+    html: str
+    security_policy: str  # what a browser may fetch and run for it
+
+
 class Probes:
-    """The HTTP server, in a thread of its own. Raises ConfigError where it cannot listen."""
+    """The HTTP server, in a thread of its own; without `render_page` there is no `/`.
+
+    Raises ConfigError where it cannot listen.
+    """
 
     def __init__(
         self,
         health: Health,
         render_metrics: Callable[[], bytes],
         *,
+        render_page: Callable[[], Page] | None = None,
         host: str,
         port: int,
         client_timeout_s: float = _CLIENT_TIMEOUT_S,
     ) -> None:
-        handler = _handler(health, render_metrics)
+        handler = _handler(_pages(health, render_metrics, render_page))
         try:
             self._server = _Server(host, port, handler, client_timeout_s=client_timeout_s)
         except OSError as error:
@@ -146,23 +168,78 @@ class _Server(ThreadingHTTPServer):
             request.shutdown(socket.SHUT_RDWR)
 
 
-def _handler(health: Health, render_metrics: Callable[[], bytes]) -> type[BaseHTTPRequestHandler]:
-    def livez() -> tuple[bool, bytes, str]:
-        return health.alive, b"alive\n" if health.alive else b"the loop does not turn\n", "text/plain"
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    body: bytes
+    kind: str = "text/plain"
+    good: bool = True
+    security_policy: str = _NOTHING_IS_FETCHED
 
-    def readyz() -> tuple[bool, bytes, str]:
-        return health.ready, b"ready\n" if health.ready else b"joining, refilling or ending\n", "text/plain"
 
-    def metrics() -> tuple[bool, bytes, str]:
-        return True, render_metrics(), _PROMETHEUS
+def _pages(
+    health: Health, render_metrics: Callable[[], bytes], render_page: Callable[[], Page] | None
+) -> Mapping[str, Callable[[], _Answer]]:
+    def livez() -> _Answer:
+        return _Answer(b"alive\n") if health.alive else _Answer(b"the loop does not turn\n", good=False)
+
+    def readyz() -> _Answer:
+        return _Answer(b"ready\n") if health.ready else _Answer(b"joining, refilling or ending\n", good=False)
+
+    def metrics() -> _Answer:
+        return _Answer(render_metrics(), _PROMETHEUS)
 
     pages = {"/livez": livez, "/readyz": readyz, "/metrics": metrics}
+    if render_page is None:
+        return pages
 
+    def overview() -> _Answer:
+        page = render_page()
+        return _Answer(page.html.encode(), "text/html; charset=utf-8", security_policy=page.security_policy)
+
+    return {**pages, "/": overview}
+
+
+class _Bounded(io.RawIOBase):
+    """A client's bytes, up to a limit; then HTTPException, as the base class raises for a header that is too long."""
+
+    def __init__(self, stream: io.RawIOBase, limit: int) -> None:
+        self._stream = stream
+        self._left = limit
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int | None:
+        count = self._stream.readinto(buffer)
+        self._left -= count or 0
+        if self._left < 0:
+            raise HTTPException("request too long")
+        return count
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+def _handler(pages: Mapping[str, Callable[[], _Answer]]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        """Answers GET and HEAD of the three pages; everything else is refused."""
+        """Answers GET and HEAD of the pages; everything else is refused."""
 
         server_version = "anomaly-worker"
         sys_version = ""
+
+        def setup(self) -> None:
+            super().setup()
+            whole = self.connection.makefile("rb", buffering=0)
+            self.rfile = io.BufferedReader(_Bounded(whole, MOST_REQUEST_BYTES), 1024)
+
+        def handle_one_request(self) -> None:
+            try:
+                super().handle_one_request()
+            except HTTPException:  # in the very first line, which the base class does not expect
+                self.command, self.requestline, self.request_version = "", "", "HTTP/1.0"
+                self.close_connection = True
+                self.send_error(HTTPStatus.REQUEST_URI_TOO_LONG)
 
         def do_GET(self) -> None:
             self._answer(with_body=True)
@@ -175,13 +252,17 @@ def _handler(health: Health, render_metrics: Callable[[], bytes]) -> type[BaseHT
             if page is None:
                 self.send_error(HTTPStatus.NOT_FOUND)
                 return
-            good, body, kind = page()
-            self.send_response(HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
+            answer = page()
+            self.send_response(HTTPStatus.OK if answer.good else HTTPStatus.SERVICE_UNAVAILABLE)
+            self.send_header("Content-Type", answer.kind)
+            self.send_header("Content-Length", str(len(answer.body)))
+            self.send_header("Content-Security-Policy", answer.security_policy)
+            self.send_header("X-Content-Type-Options", "nosniff")
+            self.send_header("Referrer-Policy", "no-referrer")
+            self.send_header("Cache-Control", "no-store")
             self.end_headers()
             if with_body:
-                self.wfile.write(body)
+                self.wfile.write(answer.body)
 
         def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the base class's name
             """No line a request."""

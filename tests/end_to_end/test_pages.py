@@ -3,7 +3,7 @@
 from itertools import islice
 
 from tests.end_to_end.job import Job
-from tests.end_to_end.stream import events
+from tests.end_to_end.stream import Event, events
 
 
 def test_a_worker_lives_before_it_is_ready_and_is_ready_once_it_has_joined(job: Job) -> None:
@@ -32,3 +32,18 @@ def test_the_metrics_agree_with_what_came_out(job: Job) -> None:
     assert worker.metric("anomaly_worker_entities") > 10
     assert worker.metric("anomaly_worker_model_info", name="z-score") == 1
     worker.wait_until(lambda: worker.metric("anomaly_worker_lag") == 0, "its lag is 0", 10)
+
+
+def test_people_see_what_it_does_and_its_latest_alarms_where_that_is_wanted(job: Job) -> None:
+    without = job.start().wait_until_ready()
+    assert without.page("/")[0] == 404
+    without.stop()
+    job.set({"http": {"page": True}})
+    worker = job.start().wait_until_ready()
+    job.write([Event(b"press-%d" % number, b'{"x":500,"y":0}', 1_700_000_000_000) for number in range(8)] * 20)
+    worker.wait_until(lambda: "press-" in worker.page("/")[1], "alarms are shown", 20)
+    status, page = worker.page("/")
+    assert status == 200
+    assert job.group in page
+    assert f"{job.inputs[0]}-" in page
+    assert "expected" in page

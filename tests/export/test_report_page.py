@@ -139,7 +139,7 @@ def test_without_matplotlib_it_says_what_to_install(
 ) -> None:
     model, data = make_artifact(tmp_path / "m.onnx"), tmp_path / "rows.csv"
     data.write_text("x,y,bad\n0,0,0\n", encoding="utf-8")
-    for name in ("export.evaluation_page", "export.evaluation_plots", "schemas.html_page"):
+    for name in ("export.evaluation_page", "export.evaluation_plots", "schemas.drawing"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     options = ["--label", "bad", "--report", str(tmp_path / "report.html")]

@@ -34,7 +34,7 @@ def complaint(**sections: object) -> str:
 
 def test_seven_values_are_enough_and_the_rest_is_the_contract() -> None:
     assert settings().model_dump() == {
-        "model": {"uri": "machine.onnx", "sha256": None},
+        "model": {"uri": "machine.onnx", "sha256": None, "public_key": None},
         "kafka": KAFKA
         | {
             "transactional_id": None,
@@ -67,7 +67,7 @@ def test_seven_values_are_enough_and_the_rest_is_the_contract() -> None:
         "alert": {"threshold": 1.0},
         "explain": {"when": "anomalies", "top": 3},
         "inference": {"provider": "auto", "threads": 1},
-        "http": {"host": "127.0.0.1", "port": 8080},
+        "http": {"host": "127.0.0.1", "port": 8080, "page": False},
         "log": {"format": "json", "level": "info"},
     }
 

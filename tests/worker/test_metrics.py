@@ -38,6 +38,7 @@ def commit(metrics: Metrics, **report: object) -> None:
         "skipped": 0,
         "reasons": [],
         "anomalies": 0,
+        "alarms": [],
         "warming": 0,
         "missing": {},
         "timestamps_ms": np.array([], np.int64),

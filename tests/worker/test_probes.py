@@ -10,7 +10,7 @@ from contextlib import ExitStack
 import pytest
 
 from worker.errors import ConfigError
-from worker.probes import CONNECTIONS, STUCK_AFTER_S, Health, Probes
+from worker.probes import CONNECTIONS, MOST_REQUEST_BYTES, STUCK_AFTER_S, Health, Page, Probes
 
 PAGE = b"some_metric 1.0\n"
 
@@ -141,6 +141,15 @@ def test_nothing_can_be_done_but_read(probes: Probes, verb: str) -> None:
     assert status(probes, "/metrics", verb) in {405, 501}
 
 
+def test_the_page_is_there_where_it_is_wanted(health: Health, serve: Callable[..., Probes]) -> None:
+    probes = serve(health, render_page=lambda: Page("<p>\u00fc</p>", "default-src 'self'"))
+    code, headers, body = ask(probes, "/")
+    assert (code, body.decode()) == (200, "<p>\u00fc</p>")
+    assert headers["Content-Type"] == "text/html; charset=utf-8"
+    assert headers["Content-Security-Policy"] == "default-src 'self'"
+    assert status(probes, "/livez") == 200
+
+
 def test_the_server_does_not_tell_what_it_is_made_of(probes: Probes) -> None:
     told = ask(probes, "/livez")[1]["Server"] + str(ask(probes, "/nowhere"))
     assert "Python" not in told
@@ -154,6 +163,32 @@ def test_a_request_line_that_is_too_long_is_refused(probes: Probes) -> None:
     told = answer(probes, b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n")
     assert told == b"" or told.split()[1] == b"414"  # a reset may overtake the answer
     assert status(probes, "/livez") == 200
+
+
+@pytest.mark.parametrize("header", [b"a: b\r\n", b"a: " + b"b" * 5000 + b"\r\n"], ids=["short", "long"])
+def test_headers_that_are_too_long_together_are_refused(probes: Probes, header: bytes) -> None:
+    told = answer(probes, b"GET /metrics HTTP/1.1\r\n" + header * (MOST_REQUEST_BYTES // len(header) + 1) + b"\r\n")
+    assert told == b"" or told.split()[1] == b"431"
+    assert status(probes, "/livez") == 200
+
+
+def test_as_many_headers_as_proxies_add_are_fine(probes: Probes) -> None:
+    told = answer(probes, b"GET /metrics HTTP/1.1\r\n" + (b"a: " + b"b" * 150 + b"\r\n") * 90 + b"\r\n")
+    assert told.endswith(PAGE)
+
+
+def test_what_comes_after_a_request_is_never_read(probes: Probes) -> None:
+    """Neither a body nor a second request."""
+    told = answer(probes, b"GET /livez HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello" + b"GET /metrics HTTP/1.1\r\n\r\n")
+    assert told.count(b"HTTP/1.0 200") == 1
+    assert PAGE not in told
+
+
+def test_a_browser_is_let_fetch_and_run_nothing(probes: Probes) -> None:
+    headers = ask(probes, "/metrics")[1]
+    assert headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Cache-Control"] == "no-store"
 
 
 def test_too_many_headers_are_refused(probes: Probes) -> None:

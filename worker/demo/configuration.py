@@ -35,6 +35,6 @@ delivery: {delivery}  # {_WHY[delivery]}
 start: earliest
 explain: {{when: all, top: 3}}  # the report also tells what was missed, and why
 inference: {{provider: cpu}}
-http: {{port: {http_port}}}
+http: {{port: {http_port}, page: true}}
 log: {{format: text}}
 """

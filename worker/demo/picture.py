@@ -13,7 +13,8 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from schemas.html_page import COLOURS, drawing, plain, svg
+from schemas.drawing import drawing, plain, svg
+from schemas.html_page import COLOURS
 from worker.batch import Int64
 from worker.demo.detection import Detection, Trade, trades
 from worker.demo.machines import Machines, moment
