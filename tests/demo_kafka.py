@@ -18,6 +18,7 @@ from rich.console import Console
 from tests.broker import Broker, BrokerError
 from tests.log_record import LogRecord
 from tests.topics import read_topics
+from worker.cli import left_by_sigterm
 from worker.demo.cluster import PARTITIONS
 from worker.demo.commands import WorkerProcess, free_port, wait_until_ready, worker
 from worker.demo.conclusion import conclude
@@ -28,7 +29,7 @@ from worker.demo.configuration import (
     TOPICS,
     worker_yaml,
 )
-from worker.demo.journey import EVENTS_PER_S, own_environment, terminable, terminal, train
+from worker.demo.journey import EVENTS_PER_S, own_environment, terminal, train
 from worker.demo.machines import Machines, example_folder, load_machines
 from worker.demo.scoreboard import Scoreboard
 from worker.demo.stream import Player, events
@@ -144,14 +145,14 @@ def main() -> int:
     """Run it; 0 if nothing was lost or doubled."""
     console = terminal()
     try:
-        with terminable():
+        with left_by_sigterm():
             return _demo(console)
     except (WorkerError, BrokerError) as error:
         print(f"demo-kafka: {error}", file=sys.stderr)  # noqa: T201 - the command's one sentence
         return 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as left:
         console.print("\nStopped. Nothing is left running.")
-        return 130
+        return 130 if isinstance(left, KeyboardInterrupt) else 143
 
 
 def _demo(console: Console) -> int:

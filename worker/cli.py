@@ -225,7 +225,7 @@ def _stop_on_signals(stop_worker: Callable[[], None]) -> None:
 
 
 @contextlib.contextmanager
-def _left_by_sigterm() -> Iterator[None]:
+def left_by_sigterm() -> Iterator[None]:
     """SIGTERM leaves the block as Ctrl-C does: what is half-written is removed, and the shell told by which signal."""
 
     def leave(number: int, frame: FrameType | None) -> NoReturn:
@@ -243,28 +243,28 @@ def _left_by_sigterm() -> Iterator[None]:
 def _check(arguments: argparse.Namespace) -> int:
     from worker import check  # noqa: PLC0415
 
-    with _left_by_sigterm():
+    with left_by_sigterm():
         return check.run(arguments, _load(arguments))
 
 
 def _capture(arguments: argparse.Namespace) -> int:
     from worker import capture  # noqa: PLC0415
 
-    with _left_by_sigterm():
+    with left_by_sigterm():
         return capture.run(arguments, _load(arguments))
 
 
 def _score(arguments: argparse.Namespace) -> int:
     from worker import backtest  # noqa: PLC0415
 
-    with _left_by_sigterm():
+    with left_by_sigterm():
         return backtest.run(arguments, _load(arguments) if arguments.config else None)
 
 
 def _fetch(arguments: argparse.Namespace) -> int:
     from worker import fetch  # noqa: PLC0415
 
-    with _left_by_sigterm():
+    with left_by_sigterm():
         return fetch.run(arguments, _load(arguments))
 
 
@@ -276,4 +276,5 @@ def _settings(arguments: argparse.Namespace) -> int:
 def _demo(arguments: argparse.Namespace) -> int:
     from worker import demo  # noqa: PLC0415
 
-    return demo.run(arguments)
+    with left_by_sigterm():
+        return demo.run(arguments)

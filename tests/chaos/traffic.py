@@ -55,7 +55,7 @@ class Ledger:
     def __init__(self) -> None:
         self.visible: dict[tuple[str, int, int], LogRecord] = {}
         self.aborted: set[tuple[str, int, int]] = set()
-        # Of transactions whose end nobody saw: timestamps, which no two events share, and what is known to be written.
+        # Of what nobody saw the end of: timestamps, which no two events share, and what is known to be written.
         self.uncertain: set[int] = set()
         self.doubtful: dict[tuple[str, int, int], LogRecord] = {}
 
@@ -65,6 +65,8 @@ class Ledger:
         """A delivery report; it repeats no headers."""
         if error is None:
             into(log_record(message)._replace(headers=record.headers))
+        else:
+            self.uncertain.add(record.timestamp)
 
     def add(self, record: LogRecord) -> None:
         """A record that everybody sees."""
@@ -96,9 +98,8 @@ class Traffic:
             return
         if self._failure is not None:
             raise self._failure
-        left = self._producer.flush(FLUSH_TIMEOUT_S)
-        if left or len(self.ledger.visible) < self.sent:
-            raise TimeoutError(f"{left} events were not acknowledged")
+        if left := self._producer.flush(FLUSH_TIMEOUT_S):
+            raise TimeoutError(f"of {left} events nobody knows what became of them")
 
     def _guarded(self) -> None:
         try:

@@ -1,13 +1,10 @@
 """`anomaly-worker demo`: train, inspect, start a cluster, stream, watch the worker score, judge it, show the way on."""
 
 import os
-import signal
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 from rich.console import Console
 
@@ -31,11 +28,10 @@ def journey(*, output: Path | None, events_per_s: float) -> int:
     """Run the demo; the exit code. Whatever happens, it leaves no process behind. Raises WorkerError."""
     console = terminal()
     try:
-        with terminable():
-            _demo(console, output=output, events_per_s=events_per_s)
-    except KeyboardInterrupt:
+        _demo(console, output=output, events_per_s=events_per_s)
+    except (KeyboardInterrupt, SystemExit):
         console.print("\nStopped. Nothing is left running.")
-        return 128 + signal.SIGINT
+        raise
     return 0
 
 
@@ -151,18 +147,3 @@ def _needs_matplotlib() -> None:
             "the demo draws with matplotlib, which is not installed: run it through `make demo`, or install the "
             "extra `demo`"
         ) from error
-
-
-@contextmanager
-def terminable() -> Iterator[None]:
-    """SIGTERM ends the block as Ctrl-C does, so that its processes are stopped."""
-
-    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
-        del number, frame
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
