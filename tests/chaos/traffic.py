@@ -62,9 +62,9 @@ class Ledger:
     def note(
         self, into: Callable[[LogRecord], None], record: LogRecord, error: KafkaError | None, message: Message
     ) -> None:
-        """A delivery report; it repeats no headers."""
+        """A delivery report; it repeats no headers, and of a batch that was sent twice it tells the newest time for all."""
         if error is None:
-            into(log_record(message)._replace(headers=record.headers))
+            into(log_record(message)._replace(headers=record.headers, timestamp=record.timestamp))
         else:
             self.uncertain.add(record.timestamp)
 
