@@ -62,7 +62,7 @@ class Ledger:
     def note(
         self, into: Callable[[LogRecord], None], record: LogRecord, error: KafkaError | None, message: Message
     ) -> None:
-        """A delivery report; it repeats no headers, and of a batch that was sent twice it tells the newest time for all."""
+        """A delivery report; it repeats no headers, and where a batch was sent twice it has the newest time for all."""
         if error is None:
             into(log_record(message)._replace(headers=record.headers, timestamp=record.timestamp))
         else:
