@@ -248,6 +248,12 @@ class LogSettings(_Section):
     )
 
 
+class TraceSettings(_Section):
+    """Traces by OpenTelemetry, whose own variables say where they go and how many: OTEL_EXPORTER_OTLP_ENDPOINT, ..."""
+
+    enabled: bool = Field(default=False, description="Whether each batch is a span; needs the extra `otel`.")
+
+
 class Settings(_Section):
     """Everything that a worker is told."""
 
@@ -275,6 +281,7 @@ class Settings(_Section):
     inference: InferenceSettings = InferenceSettings()
     http: HttpSettings = HttpSettings()
     log: LogSettings = LogSettings()
+    traces: TraceSettings = TraceSettings()
 
     _from_elsewhere: frozenset[Place] = PrivateAttr(default=frozenset())
 

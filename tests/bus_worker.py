@@ -26,6 +26,7 @@ from worker.probes import Health
 from worker.recently import Recently
 from worker.sink import IdempotentSink, Sink, TransactionalSink
 from worker.source import Source
+from worker.traces import Untraced
 from worker.windows import WindowStore
 
 TRANSACTION_TIMEOUT_S = 10.0
@@ -166,6 +167,7 @@ class BusWorker:
             output_partitions=output_partitions,
             metrics=self.metrics,
             recently=Recently(),
+            traces=Untraced(),
             health=self.health,
             stopping=lambda: self.stopping,
             clock=place.clock,

@@ -13,6 +13,7 @@ from schemas.artifact import ELAPSED, WINDOW
 from worker.batch import Scores, Windows
 from worker.detector import Detector, ExplainRule
 from worker.errors import ConfigError, WorkerError
+from worker.gpu import read_gpu_memory
 from worker.model_store import Artifact, load_artifact
 
 BATCHES = (1, 3, 64, 100, 512, 1000, 4096)
@@ -40,6 +41,8 @@ def report(artifact: Artifact) -> Iterator[str]:
         for provider in ("cpu", "cuda")
     )
     yield f"golden windows of {artifact.manifest.name}: within their tolerances on cpu and cuda"
+    memory = read_gpu_memory()
+    yield "no memory told" if memory is None else f"GPU memory: {memory.used:,} bytes used, {memory.free:,} free"
     yield "largest differences between the two:"
     yield f"{'batch':>6} {'score':>10} {'p_value, relative':>18} {'contribution':>13} {'expected':>10}"
     for rows in BATCHES:

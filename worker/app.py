@@ -16,10 +16,12 @@ from confluent_kafka import Consumer, Producer
 from schemas.settings import Settings
 from worker import rows
 from worker.assignment import Planner, ReadRules
+from worker.client_statistics import INTERVAL_MS, figures_of
 from worker.decoder import JsonDecoder
 from worker.detector import Detector, ExplainRule
 from worker.encoder import Encoder
 from worker.formats import event_format, output_format, spec, window_format
+from worker.gpu import read_gpu_memory
 from worker.kafka_clients import (
     BrokerComplaint,
     Properties,
@@ -38,6 +40,7 @@ from worker.recently import Recently
 from worker.sink import IdempotentSink, Sink, TransactionalSink
 from worker.source import Source
 from worker.topics import Topics
+from worker.traces import OpenTelemetry, Traces, Untraced
 from worker.windows import WindowStore
 
 log = logging.getLogger(__name__)
@@ -63,6 +66,7 @@ class Worker:
         self._failure: BaseException | None = None
         self._metrics = Metrics()
         self._recently = Recently()
+        self._traces = _traces(settings)
         self._health = Health()
         self._thread = threading.Thread(target=self._work, name="pipeline", daemon=True)
         manifest = self._artifact.manifest
@@ -108,11 +112,17 @@ class Worker:
         if http.port is None:
             return None
         overview = Overview(self._about(), self._health, lambda: self._recently.lately) if http.page else None
-        probes = Probes(self._health, self._metrics.render, render_page=overview, host=http.host, port=http.port)
+        probes = Probes(self._health, self._render_metrics, render_page=overview, host=http.host, port=http.port)
         probes.start()
         pages = "/ /livez /readyz /metrics" if http.page else "/livez /readyz /metrics"
         log.info("pages at http://%s:%d: %s", http.host, probes.port, pages)
         return probes
+
+    def _render_metrics(self) -> bytes:
+        memory = None if self._detector.provider == "cpu" else read_gpu_memory()
+        if memory is not None:
+            self._metrics.gpu_memory(memory)
+        return self._metrics.render()
 
     def _about(self) -> About:
         settings, manifest = self._settings, self._artifact.manifest
@@ -172,8 +182,8 @@ class Worker:
         gc.freeze()
         gc.disable()
         return Pipeline(
-            source=_source(settings, self._artifact, topics, complaint, self._stopping.is_set),
-            sink=_sink(settings, complaint),
+            source=_source(settings, self._artifact, topics, complaint, self._stopping.is_set, self._metrics),
+            sink=_sink(settings, complaint, self._metrics),
             rooms=self._rooms,
             pace=Pace(
                 max_events=settings.batch.max_events,
@@ -183,10 +193,17 @@ class Worker:
             output_partitions=output_partitions,
             metrics=self._metrics,
             recently=self._recently,
+            traces=self._traces,
             health=self._health,
             stopping=self._stopping.is_set,
             pause=self._pause,
         )
+
+
+def _traces(settings: Settings) -> Traces:
+    if not settings.traces.enabled:
+        return Untraced()
+    return OpenTelemetry(group_id=settings.kafka.group_id, version=version("anomaly-worker"))
 
 
 def _detector(settings: Settings, artifact: Artifact) -> Detector:
@@ -220,6 +237,7 @@ def _source(
     topics: Topics,
     complaint: BrokerComplaint,
     stopping: Callable[[], bool],
+    metrics: Metrics,
 ) -> Source:
     start_ms = settings.start_time_ms
     rules = ReadRules(
@@ -233,7 +251,12 @@ def _source(
     kip_848 = brokers_assign(settings)
 
     def make_consumer(note_statistics: Callable[[str], None]) -> Consumer:
-        told: Properties = {"statistics.interval.ms": 1000, "stats_cb": note_statistics} if kip_848 else {}
+        def note(statistics: str) -> None:
+            note_statistics(statistics)
+            metrics.client("consumer", figures_of(statistics))
+
+        # Under KIP-848 they also tell that the group was joined, which is to be known soon.
+        told: Properties = {"statistics.interval.ms": 1000 if kip_848 else INTERVAL_MS, "stats_cb": note}
         return cast("Consumer", client(Consumer, {**told, **properties}))
 
     strategy = str(properties.get("partition.assignment.strategy", ""))
@@ -246,15 +269,19 @@ def _source(
     )
 
 
-def _sink(settings: Settings, complaint: BrokerComplaint) -> Sink:
+def _sink(settings: Settings, complaint: BrokerComplaint, metrics: Metrics) -> Sink:
     output_topic = settings.kafka.output_topic
+    told: Properties = {
+        "statistics.interval.ms": INTERVAL_MS,
+        "stats_cb": lambda statistics: metrics.client("producer", figures_of(statistics)),
+    }
     if settings.delivery == "at-least-once":
         properties = producer_properties(settings, complaint, transactional_id=None)
-        return IdempotentSink(lambda: client(Producer, properties), output_topic=output_topic)
+        return IdempotentSink(lambda: client(Producer, {**told, **properties}), output_topic=output_topic)
     transactional_id = settings.kafka.transactional_id or _unique_transactional_id(settings.kafka.group_id)
     properties = producer_properties(settings, complaint, transactional_id=transactional_id)
     return TransactionalSink(
-        lambda: client(Producer, properties),
+        lambda: client(Producer, {**told, **properties}),
         output_topic=output_topic,
         group_id=settings.kafka.group_id,
         transactional_id=transactional_id,

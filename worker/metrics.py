@@ -5,6 +5,7 @@ Bounded labels only: never an entity, never a record's content.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -12,6 +13,8 @@ from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from worker.batch import Float32, Int64, TopicPartition
+from worker.client_statistics import ClientFigures
+from worker.gpu import GpuMemory
 
 _LATENCY_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0)
 _STAGE_BUCKETS_S = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
@@ -96,7 +99,17 @@ class Metrics:
         self._model = gauge("model_info", "The model at work; always 1.", "name", "version", "sha256")
         self._provider = gauge("provider_info", "Where the model runs; always 1.", "provider")
         self._build = gauge("build_info", "The worker's version; always 1.", "version")
+        self._gpu_memory = gauge(
+            "gpu_memory_bytes", "Memory of the GPU that the model runs on, whoever uses it.", "state"
+        )
+        self._queue_bytes = gauge("kafka_queue_bytes", "Fetched and not read yet, or to be sent, by client.", "client")
+        self._round_trip = gauge("kafka_round_trip_seconds", "99 in 100 requests to the slowest broker.", "client")
+        self._sent = counter("kafka_sent_bytes_total", "Bytes sent to brokers.", "client")
+        self._received = counter("kafka_received_bytes_total", "Bytes received from brokers.", "client")
+        self._timeouts = counter("kafka_request_timeouts_total", "Requests not answered in time.", "client")
+        self._disconnects = counter("kafka_disconnects_total", "Connections to brokers that ended.", "client")
         self._seen_rebalances = 0
+        self._seen_figures: dict[str, ClientFigures] = {}
 
     def describe(self, *, model: tuple[str, str, str], provider: str, version: str) -> None:
         """What runs: the model's name, version and digest, the provider, the worker's version."""
@@ -127,6 +140,25 @@ class Metrics:
             self._missing.labels(feature).inc(count)
         self._latency.observe(np.maximum(0.0, now_s - answered.timestamps_ms[answered.timestamps_ms >= 0] / 1000))
 
+    def client(self, name: Literal["consumer", "producer"], figures: ClientFigures) -> None:
+        """What a client tells of itself, every few seconds. Of another life of it, all is new."""
+        self._queue_bytes.labels(name).set(figures.queue_bytes)
+        self._round_trip.labels(name).set(figures.round_trip_s)
+        before = self._seen_figures.get(name)
+        self._seen_figures[name] = figures
+        for counter, count in (
+            (self._sent, _more(before, figures, "sent_bytes")),
+            (self._received, _more(before, figures, "received_bytes")),
+            (self._timeouts, _more(before, figures, "timeouts")),
+            (self._disconnects, _more(before, figures, "disconnects")),
+        ):
+            counter.labels(name).inc(count)
+
+    def gpu_memory(self, memory: GpuMemory) -> None:
+        """How much of the GPU's memory is taken now."""
+        self._gpu_memory.labels("used").set(memory.used)
+        self._gpu_memory.labels("free").set(memory.free)
+
     def entities(self, count: int) -> None:
         """So many entities have a window."""
         self._entities.set(count)
@@ -153,6 +185,12 @@ class Metrics:
     def render(self) -> bytes:
         """The page as Prometheus reads it."""
         return generate_latest(self.registry)
+
+
+def _more(before: ClientFigures | None, now: ClientFigures, name: str) -> int:
+    """How much a count has grown; one that fell was begun anew."""
+    count, counted = getattr(now, name), 0 if before is None else getattr(before, name)
+    return int(count - counted if count >= counted else count)
 
 
 def missing_by_feature(names: Iterable[str], features: Float32) -> dict[str, int]:

@@ -30,6 +30,7 @@ from worker.replay import Plan
 from worker.sink import Settle, Sink
 from worker.source import Source, ends_of
 from worker.suspects import Watches, first_culprit, some, without
+from worker.traces import Traced, Traces
 from worker.trial import Trial, TrialError
 from worker.windows import WindowStore
 
@@ -76,6 +77,7 @@ class _Staged:
     events: Events
     windows: Windows
     scores: "Future[Scores]"
+    traced: Traced | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ class _Published:
 
     ends: dict[int, int]
     answered: Answered
+    traced: Traced | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,7 @@ class Pipeline:
         output_partitions: int,
         metrics: Metrics,
         recently: Recently,
+        traces: Traces,
         health: Health,
         stopping: Callable[[], bool],
         clock: Callable[[], float] = time.monotonic,
@@ -120,6 +124,7 @@ class Pipeline:
         self._output_partitions = output_partitions
         self._metrics = metrics
         self._recently = recently
+        self._traces = traces
         self._health = health
         self._stopping = stopping
         self._clock = clock
@@ -144,6 +149,7 @@ class Pipeline:
             self._end()
         finally:
             self._health.turned(ready=False)
+            self._traces.close()
             self._inference.shutdown(wait=False, cancel_futures=True)
 
     def _work(self) -> None:
@@ -227,13 +233,14 @@ class Pipeline:
         )
 
     def _stage(self, records: Records) -> None:
+        traced = self._traces.begin(records)
         began_s = self._clock()
         events = self._decode(records)
         decoded_s = self._clock()
         windows = self._extend(records, events)
         windowed_s = self._clock()
         scores = self._inference.submit(self._score, windows, events.entity)
-        self._staged.append(_Staged(records, events, windows, scores))
+        self._staged.append(_Staged(records, events, windows, scores, traced))
         reach("staged")
         self._metrics.staged(len(records), {"decode": decoded_s - began_s, "window": windowed_s - decoded_s})
 
@@ -260,7 +267,7 @@ class Pipeline:
         if not self._published:
             self._commit_due_s = began_s + self._pace.commit_interval_s
         # Noted before it is handed over: were that to fail half-way, its windows are dropped like all the others.
-        self._published.append(_Published(ends_of(batch.records), self._answered(batch, outgoing)))
+        self._published.append(_Published(ends_of(batch.records), self._answered(batch, outgoing), batch.traced))
         self._sink.publish(outgoing)
         self._metrics.stage("encode", encoded_s - began_s)
         self._metrics.stage("publish", self._clock() - encoded_s)
@@ -372,6 +379,7 @@ class Pipeline:
         for batch in committing.batches:
             self._metrics.committed(batch.answered, now_s=now_s)
             self._recently.committed(batch.answered)
+            self._traces.committed(batch.traced, batch.answered)
 
     def _ends(self) -> dict[int, int]:
         ends: dict[int, int] = {}
@@ -485,6 +493,7 @@ class Pipeline:
     def _once_a_second(self, now_s: float) -> None:
         self._report_due_s = now_s + _REPORT_EVERY_S
         self._settle()
+        self._sink.listen()
         over = self._watches.end(self._watches.over(at_end=self._source.at_end))
         # A first start is committed anyway (R3): the attempt is recorded with it.
         begun = self._source.begin_attempt(self._source.first_starts)

@@ -89,6 +89,9 @@ class Sink(Protocol):
     def is_committing(self) -> bool:
         """Whether settling the commit that was begun last would have to wait."""
 
+    def listen(self) -> None:
+        """Hear what the client tells, however little there is to publish: unheard, it would gather in memory."""
+
     def discard(self) -> None:
         """Give up what was published since the last commit."""
 
@@ -135,6 +138,11 @@ class _Publisher:
         """Called by the client for each record that could not be delivered."""
         if error is not None and error.code() != KafkaError._PURGE_QUEUE:  # noqa: SLF001 - a local error's public name
             self._undelivered = self._undelivered or (error, message.topic() or self._output_topic)
+
+    def listen(self) -> None:
+        """Let the client call back."""
+        if self._producer is not None:
+            self._producer.poll(0)
 
     def take_undelivered(self) -> tuple[KafkaError, str] | None:
         """The first failed delivery since this was last asked."""
@@ -287,6 +295,10 @@ class TransactionalSink:
         """Whether the brokers have not answered yet."""
         return self._concluded is not None and not self._concluded.done()
 
+    def listen(self) -> None:
+        """Let the client call back."""
+        self._publisher.listen()
+
     def _call(self, timeout_s: float, call: Callable[[], None]) -> None:
         self._wait(self._run(call), timeout_s)
 
@@ -407,6 +419,10 @@ class IdempotentSink:
             # It may be done: only who asks the brokers anew knows from where on to commit, never to go back (I8).
             raise self._publisher.lost(error.str()) from failure
         reach("committed")
+
+    def listen(self) -> None:
+        """Let the client call back."""
+        self._publisher.listen()
 
     def discard(self) -> None:
         """What was handed over is on its way: it may come again."""

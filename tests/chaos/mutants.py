@@ -146,8 +146,9 @@ MUTANTS = (
         [
             Change(
                 "app.py",
-                "        lambda: client(Producer, properties),\n        output_topic=output_topic,\n        group_id",
-                "        lambda: _Leaky(settings, complaint, client(Producer, properties)),\n"
+                "        lambda: client(Producer, {**told, **properties}),\n"
+                "        output_topic=output_topic,\n        group_id",
+                "        lambda: _Leaky(settings, complaint, client(Producer, {**told, **properties})),\n"
                 "        output_topic=output_topic,\n        group_id",
             ),
             Change(

@@ -34,6 +34,15 @@ def test_the_metrics_agree_with_what_came_out(job: Job) -> None:
     worker.wait_until(lambda: worker.metric("anomaly_worker_lag") == 0, "its lag is 0", 10)
 
 
+def test_the_kafka_clients_tell_of_themselves(job: Job) -> None:
+    worker = job.start().wait_until_ready()
+    job.write(list(islice(events(), 1000)))
+    for client in ("consumer", "producer"):
+        received = lambda client=client: worker.metric("anomaly_worker_kafka_received_bytes_total", client=client)  # noqa: E731
+        worker.wait_until(lambda heard=received: heard() > 0, f"the {client} has received something", 30)
+    assert worker.metric("anomaly_worker_kafka_round_trip_seconds", client="consumer") > 0
+
+
 def test_people_see_what_it_does_and_its_latest_alarms_where_that_is_wanted(job: Job) -> None:
     without = job.start().wait_until_ready()
     assert without.page("/")[0] == 404

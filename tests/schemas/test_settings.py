@@ -69,6 +69,7 @@ def test_seven_values_are_enough_and_the_rest_is_the_contract() -> None:
         "inference": {"provider": "auto", "threads": 1},
         "http": {"host": "127.0.0.1", "port": 8080, "page": False},
         "log": {"format": "json", "level": "info"},
+        "traces": {"enabled": False},
     }
 
 

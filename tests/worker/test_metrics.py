@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from worker.client_statistics import ClientFigures
+from worker.gpu import GpuMemory
 from worker.metrics import Answered, LatencyHistogram, Metrics, missing_by_feature
 
 CONTRACT: Mapping[str, tuple[str, set[str]]] = {
@@ -25,6 +27,13 @@ CONTRACT: Mapping[str, tuple[str, set[str]]] = {
     "transactions_total": ("counter", {"outcome"}),
     "rebalances_total": ("counter", set()),
     "entities": ("gauge", set()),
+    "gpu_memory_bytes": ("gauge", {"state"}),
+    "kafka_queue_bytes": ("gauge", {"client"}),
+    "kafka_round_trip_seconds": ("gauge", {"client"}),
+    "kafka_sent_bytes_total": ("counter", {"client"}),
+    "kafka_received_bytes_total": ("counter", {"client"}),
+    "kafka_request_timeouts_total": ("counter", {"client"}),
+    "kafka_disconnects_total": ("counter", {"client"}),
     "model_info": ("gauge", {"name", "version", "sha256"}),
     "provider_info": ("gauge", {"provider"}),
     "build_info": ("gauge", {"version"}),
@@ -46,6 +55,18 @@ def commit(metrics: Metrics, **report: object) -> None:
     metrics.committed(Answered(**nothing | report), now_s=1000.0)
 
 
+def figures(**about: float) -> ClientFigures:
+    none = {
+        "queue_bytes": 0,
+        "round_trip_s": 0.0,
+        "sent_bytes": 0,
+        "received_bytes": 0,
+        "timeouts": 0,
+        "disconnects": 0,
+    }
+    return ClientFigures(**none | about)
+
+
 def stand(metrics: Metrics, **report: object) -> None:
     metrics.position(**{"lag": {}, "refill_remaining": {}, "rebalances": 0} | report)
 
@@ -63,6 +84,8 @@ def used(metrics: Metrics) -> Metrics:
     commit(metrics, scored=7, reasons=["empty"], missing={"x": 2}, timestamps_ms=np.array([999_000]))
     metrics.transaction("committed")
     metrics.entities(5)
+    metrics.client("consumer", figures())
+    metrics.gpu_memory(GpuMemory(used=1, free=2))
     stand(metrics, lag={("events", 0): 3}, refill_remaining={("events", 0): 9}, rebalances=1)
     return metrics
 
@@ -220,3 +243,25 @@ def test_missing_values_are_counted_by_feature_and_complete_features_left_out() 
     rows = np.array([[1, np.nan, np.nan], [2, 0, np.nan]], np.float32)
     assert missing_by_feature(("a", "b", "c"), rows) == {"b": 1, "c": 2}
     assert missing_by_feature(("a", "b", "c"), rows[:0]) == {}
+
+
+# --- clients and GPU
+
+
+def test_what_a_client_counts_goes_on_in_its_next_life(metrics: Metrics) -> None:
+    for timeouts in (2, 5, 5, 1):  # the last is a new producer's
+        metrics.client("producer", figures(timeouts=timeouts, queue_bytes=timeouts, round_trip_s=0.25))
+    metrics.client("consumer", figures(timeouts=7))
+    assert value(metrics, "kafka_request_timeouts_total", client="producer") == 6
+    assert value(metrics, "kafka_request_timeouts_total", client="consumer") == 7
+    assert value(metrics, "kafka_queue_bytes", client="producer") == 1
+    assert value(metrics, "kafka_round_trip_seconds", client="producer") == 0.25
+
+
+def test_the_memory_of_a_gpu_is_told_where_there_is_one(metrics: Metrics) -> None:
+    assert value(metrics, "gpu_memory_bytes", state="used") is None
+    metrics.gpu_memory(GpuMemory(used=10, free=90))
+    assert (value(metrics, "gpu_memory_bytes", state="used"), value(metrics, "gpu_memory_bytes", state="free")) == (
+        10,
+        90,
+    )

@@ -495,3 +495,15 @@ def test_ending_delivers_what_is_waiting(at_least_once: IdempotentBench) -> None
 
 def test_an_idempotent_sink_that_never_began_closes() -> None:
     IdempotentSink(lambda: pytest.fail("no producer is needed"), output_topic="scores").close(1.0)
+
+
+# ---- what the client tells
+
+
+def test_the_client_is_heard_where_nothing_is_published(bench: Bench) -> None:
+    bench.sink.listen()
+    assert bench.producer.calls[-1] == "poll"
+
+
+def test_before_there_is_a_producer_nothing_is_heard() -> None:
+    IdempotentSink(ScriptedProducer, output_topic="scores").listen()
