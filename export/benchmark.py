@@ -162,7 +162,7 @@ class _Prefixed:
 
     def __init__(self, watch: Watch, prefix: str) -> None:
         self._watch, self._prefix = watch, prefix
-        self.rows, self.epoch = watch.rows, watch.epoch
+        self.rows, self.epoch, self.trial = watch.rows, watch.epoch, watch.trial
 
     def stage(self, name: str) -> None:
         """As Watch."""

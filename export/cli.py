@@ -244,6 +244,11 @@ def _add_knobs(group: "argparse._ArgumentGroup") -> None:
         ("epochs", "N", "most passes over the training windows (default: by their number)"),
     ):
         group.add_argument(f"--{option}", metavar=metavar, help=text)
+    group.add_argument(
+        "--search",
+        metavar="N",
+        help="try N sets of those knobs that are not given, and take the best by held-back data (default: none)",
+    )
 
 
 def _add_work_options(group: "argparse._ArgumentGroup") -> None:

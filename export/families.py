@@ -33,6 +33,8 @@ class Family:
 
     make: Make
     knobs: frozenset[str] = frozenset()
+    bottlenecks: tuple[int, int] | None = None
+    """The narrowest and the widest worth trying; None = whatever is narrower than the inputs."""
 
 
 def make_detector(config: TrainingConfig, features: Sequence[str], families: Mapping[str, Family]) -> Detector:
@@ -100,7 +102,7 @@ def _denoising(config: TrainingConfig, features: Sequence[str]) -> Detector:
         depth=config.depth,
         bottleneck=config.bottleneck,
     )
-    return _perceptron("dae", config, features, sizes, _lessons(config, _usual_noise(config)))
+    return _perceptron("dae", config, features, sizes, _lessons(config, usual_noise(config)))
 
 
 def _perceptron(
@@ -133,7 +135,7 @@ def _convolutional(config: TrainingConfig, features: Sequence[str]) -> Detector:
     channels = channel_sizes(
         config.window_rows, len(features), depth=config.depth, hidden=config.hidden, bottleneck=config.bottleneck
     )
-    lessons = _lessons(config, _usual_noise(config))
+    lessons = _lessons(config, usual_noise(config))
 
     def build(frame: Frame) -> ReconstructionModule:
         network = ConvolutionalAutoencoder(
@@ -213,7 +215,8 @@ def _inputs(config: TrainingConfig, features: Sequence[str]) -> int:
     return config.window_rows * len(features)
 
 
-def _usual_noise(config: TrainingConfig) -> float:
+def usual_noise(config: TrainingConfig) -> float:
+    """The largest standard deviation, in z-scores, unless told otherwise."""
     return _EVENT_NOISE if config.window_rows == 1 else _WINDOW_NOISE
 
 
@@ -227,6 +230,8 @@ NOT_COMPARED = frozenset({"pca", "prototypes"})
 
 def baseline(config: TrainingConfig, features: Sequence[str]) -> Detector:
     """What a detector trained by these settings must beat to be worth its while."""
+    if config.bottleneck is not None and config.bottleneck >= _inputs(config, features):
+        config = config.model_copy(update={"bottleneck": None})  # of a family whose code may be wide
     return _principal_components(config, features)
 
 
@@ -236,11 +241,11 @@ _LAYERED = _BY_STEPS | {"bottleneck", "hidden", "depth", "dropout"}
 FAMILIES: Mapping[str, Family] = {
     "auto": Family(make=_recommended, knobs=_BY_STEPS),
     "ae": Family(make=_autoencoder, knobs=_LAYERED),
-    "dae": Family(make=_denoising, knobs=_LAYERED | {"noise"}),
+    "dae": Family(make=_denoising, knobs=_LAYERED | {"noise"}, bottlenecks=(16, 512)),
     "vae": Family(make=_variational, knobs=_LAYERED),
-    "sparse-ae": Family(make=_sparse, knobs=_BY_STEPS | {"bottleneck", "sparsity", "dropout"}),
-    "conv-ae": Family(make=_convolutional, knobs=_LAYERED | {"noise"}),
+    "sparse-ae": Family(make=_sparse, knobs=_BY_STEPS | {"bottleneck", "sparsity", "dropout"}, bottlenecks=(16, 1024)),
+    "conv-ae": Family(make=_convolutional, knobs=_LAYERED | {"noise"}, bottlenecks=(4, 64)),
     "gru-ae": Family(make=_recurrent, knobs=_BY_STEPS | {"bottleneck", "depth", "dropout"}),
     "pca": Family(make=_principal_components, knobs=frozenset({"bottleneck"})),
-    "prototypes": Family(make=_prototypes, knobs=frozenset({"bottleneck"})),
+    "prototypes": Family(make=_prototypes, knobs=frozenset({"bottleneck"}), bottlenecks=(16, MOST)),
 }

@@ -47,6 +47,10 @@ class TerminalWatch:
         """Epochs trained."""
         self._update(done, planned, f"epoch {done} of at most {planned}, validation error {error:.3f}")
 
+    def trial(self, done: int, planned: int, error: float) -> None:
+        """Trials of a search."""
+        self._update(done, planned, f"trial {done} of {planned}, lowest error {error:.3g}")
+
     def _update(self, done: int, total: int | None, remark: str) -> None:
         if self._task is not None:
             self._progress.update(self._task, completed=done, total=total, remark=remark)

@@ -33,10 +33,7 @@ class Rebuilder:
         self, training: Windows, validation: Windows, *, training_rows: NDArray[np.float32], on_epoch: OnEpoch
     ) -> Fitted:
         """See Detector. Raises DataError where a feature has no value at all."""
-        mean, scale = normalisation(training_rows, self.features)
-        torch.manual_seed(self.seed)
-        module = self.build(Frame(window=self.window, mean=mean, scale=scale)).eval()
-        curve = module.teach(training, validation, on_epoch)
+        module, curve = self.taught(training, validation, training_rows=training_rows, on_epoch=on_epoch)
         module.accustom(validation)
         return Fitted(
             module=module,
@@ -46,6 +43,15 @@ class Rebuilder:
             curve=curve,
             remarks=small_features(training_rows, self.features),
         )
+
+    def taught(
+        self, training: Windows, validation: Windows, *, training_rows: NDArray[np.float32], on_epoch: OnEpoch
+    ) -> tuple[ReconstructionModule, tuple[Round, ...]]:
+        """The module with its weights and its curve, not accustomed to any error yet; see `fit`."""
+        mean, scale = normalisation(training_rows, self.features)
+        torch.manual_seed(self.seed)
+        module = self.build(Frame(window=self.window, mean=mean, scale=scale)).eval()
+        return module, module.teach(training, validation, on_epoch)
 
 
 def _learnt(curve: Sequence[Round]) -> dict[str, JsonValue]:

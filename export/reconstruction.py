@@ -224,6 +224,21 @@ def mean_error(module: ReconstructionModule, windows: Windows) -> float:
     return float(total.sum() / cells.sum().clamp(min=1))
 
 
+@torch.no_grad()
+def denoising_error(module: ReconstructionModule, windows: Windows, *, noise: float) -> float:
+    """As `mean_error`, of windows from which a noise of this largest deviation is to be removed, always the same."""
+    chance = torch.Generator().manual_seed(0)
+    total, cells = 0.0, 0
+    for window in batches(windows):
+        flat = window.flatten(1)
+        seen = ~torch.isnan(flat)
+        normal = module.normalised(flat, seen)
+        rebuilt = module.rebuild(Corruption(noise).noisy(normal, chance) * seen, seen)
+        total += float(((rebuilt - normal) ** 2 * seen).sum())
+        cells += int(seen.sum())
+    return total / max(cells, 1)
+
+
 def usual_error(module: ReconstructionModule, windows: Windows) -> Tensor:
     """(F,) the mean squared error of each feature; 1 where none was seen."""
     total, cells = _squared_errors(module, windows)

@@ -13,6 +13,19 @@ VALIDATION_ERROR, PCA_VALIDATION_ERROR = "validation_error", "pca_validation_err
 CURVE = "curve"
 """Under this name they tell, round by round: epoch, training and validation error."""
 _POINTS_SHOWN = 6
+_BAR = 40  # characters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchReport:
+    """What a search for knobs came to; errors are of a noise to be removed from held-back windows."""
+
+    trials: int
+    error_of_defaults: float
+    error: float
+    knobs: Mapping[str, int | float]  # {} = the defaults
+    trade_off: tuple[tuple[int, float], ...]  # bottleneck, and the lowest error with it
+    study: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +52,7 @@ class TrainingReport:
     min_length: int
     parity_batches: tuple[int, ...]
     remarks: tuple[str, ...]
+    search: SearchReport | None = None
 
 
 def beside_pca(hyperparameters: Mapping[str, object]) -> str | None:
@@ -59,6 +73,23 @@ def curve_in_words(curve: Sequence[tuple[int, float, float]]) -> str:
     places = sorted({*range(0, len(curve), step), best, len(curve) - 1})
     points = (f"{curve[place][0]}: {curve[place][1]:.3g} / {curve[place][2]:.3g}" for place in places)
     return f"epoch: training / validation loss {', '.join(points)}; the weights of epoch {curve[best][0]} were kept"
+
+
+def search_in_words(search: SearchReport) -> str:
+    """What was found, and where all that was tried is kept."""
+    knobs = " ".join(f"--{name.replace('_', '-')} {value:.3g}" for name, value in search.knobs.items())
+    found = f"error {search.error:.3g} with {knobs}" if knobs else "nothing better than the defaults"
+    return (
+        f"{_count(search.trials, 'trial')}: {found} (defaults: {search.error_of_defaults:.3g}); kept in {search.study}"
+    )
+
+
+def trade_off_in_bars(points: Sequence[tuple[int, float]]) -> str:
+    """A line a bottleneck: its size, its error, and a bar as long as the error."""
+    sizes = max(len(str(size)) for size, _ in points)
+    highest = max(error for _, error in points)
+    lines = (f"{size:>{sizes}}  {error:<7.3g} {'━' * round(_BAR * error / highest)}" for size, error in points)
+    return "\n".join(["bottleneck, error", *lines])
 
 
 def day(time_ms: int) -> str:
@@ -115,6 +146,10 @@ def _lines(report: TrainingReport) -> list[tuple[str, str]]:
     ]
     if report.curve:
         lines.insert(4, ("curve", curve_in_words(report.curve)))
+    if report.search is not None:
+        lines.insert(3, ("search", search_in_words(report.search)))
+        if report.search.trade_off:
+            lines.insert(4, ("trade-off", trade_off_in_bars(report.search.trade_off)))
     if report.left_out:
         lines.insert(2, ("left out", ", ".join(report.left_out)))
     return lines + [("note", remark) for remark in report.remarks]

@@ -23,6 +23,7 @@ from export.onnx_file import to_onnx
 from export.parity import BATCHES, check_parity, tolerances, torch_outputs
 from export.recommendation import FEWEST_WINDOWS, with_window
 from export.report import PCA_VALIDATION_ERROR, VALIDATION_ERROR, TrainingReport, beside_pca
+from export.search import Space
 from export.time_ranges import time_ranges
 from export.training_config import TrainingConfig
 from export.windows import Parts, Windows, cut
@@ -56,6 +57,10 @@ class Watch(Protocol):
         """Epochs trained, and the error on the validation windows."""
         ...
 
+    def trial(self, done: int, planned: int, error: float) -> None:
+        """Trials of a search, and the lowest error so far."""
+        ...
+
 
 def train(config: TrainingConfig, watch: Watch, *, families: Mapping[str, Family] = FAMILIES) -> TrainingReport:
     """Trains, checks and writes `config.output`.
@@ -75,12 +80,21 @@ def train(config: TrainingConfig, watch: Watch, *, families: Mapping[str, Family
     config = with_window(config, survey.rows_of_entity, features=len(dataset.columns.features))
     config = config.with_alarm_rate(survey.events_per_day)
     detector = make_detector(config, dataset.columns.features, families)
+    space = None if config.search is None else Space.of(config, dataset.columns.features, families)
     watch.stage("cutting windows")
     parts = _parts(dataset, survey, config, watch)
     watch.stage("preparing torch")
     with _repeatable(config.threads):
+        found = None
+        if space is not None:
+            watch.stage("searching")
+            found = space.search(parts, data_sha256=survey.sha256, on_trial=watch.trial)
+            config = found.config
+            detector = make_detector(config, dataset.columns.features, families)
         watch.stage("training")
         fitted = detector.fit(parts.training, parts.validation, training_rows=parts.training_rows, on_epoch=watch.epoch)
+        if found is not None:
+            fitted = replace(fitted, hyperparameters={**fitted.hyperparameters, **found.hyperparameters})
         fitted = _beside_baseline(fitted, detector.family, baseline(config, dataset.columns.features), parts)
         watch.stage("calibrating")
         curve = fit_curve(raw_scores(fitted.module, parts.calibration), alarm_rate=config.alarm_rate)
@@ -88,7 +102,8 @@ def train(config: TrainingConfig, watch: Watch, *, families: Mapping[str, Family
         manifest = _manifest(config, dataset, survey, parts=parts, fitted=fitted, curve=curve, family=detector.family)
         content = _checked_file(config, ScoredDetector(fitted.module, curve), parts.calibration, manifest)
     write_file(content, config.output)
-    return _report(config, dataset, survey, parts=parts, fitted=fitted, curve=curve, content=content)
+    report = _report(config, dataset, survey, parts=parts, fitted=fitted, curve=curve, content=content)
+    return report if found is None else replace(report, search=found.report)
 
 
 def _dataset(config: TrainingConfig) -> Dataset:

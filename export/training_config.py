@@ -55,6 +55,7 @@ class TrainingConfig(BaseModel):
     dropout: Annotated[float, Gt(0), Lt(1)] | None = None
     weight_decay: Annotated[float, Ge(0), Le(1)] | None = None
     epochs: PositiveInt | None = None
+    search: Annotated[int, Ge(1), Le(10_000)] | None = None
     seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 0
     alarm_rate: Annotated[float, Gt(LOWEST_ALARM_RATE), Lt(HIGHEST_ALARM_RATE)] = 0.001
     alerts_per_day: Annotated[float, Gt(0)] | None = None

@@ -24,6 +24,7 @@ class SilentWatch:
 
     stages: list[str] = field(default_factory=list)
     epochs: list[tuple[int, int, float]] = field(default_factory=list)
+    trials: list[tuple[int, int, float]] = field(default_factory=list)
 
     def stage(self, name: str) -> None:
         self.stages.append(name)
@@ -33,6 +34,9 @@ class SilentWatch:
 
     def epoch(self, done: int, planned: int, error: float) -> None:
         self.epochs.append((done, planned, error))
+
+    def trial(self, done: int, planned: int, error: float) -> None:
+        self.trials.append((done, planned, error))
 
 
 def machine(rows: int, *, seed: int) -> np.ndarray:
