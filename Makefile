@@ -5,7 +5,7 @@ DEMO   := .venv-demo
 DEV    := .venv
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-kafka test test-image test-page chaos chaos-campaign load soak mutants fuzz simulate check bench broker lock clean
+.PHONY: help demo demo-kafka test test-image test-page test-sinks chaos chaos-campaign load soak mutants fuzz simulate check bench broker lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -26,6 +26,10 @@ test-image: $(DEV)/.ready ## Build the image of a worker and let it score a topi
 
 test-page: $(DEV)/.ready ## Show the worker's page to Chromium, light and dark, on desktop and phone; keeps the pictures (on Debian: chromium)
 	$(DEV)/bin/python -m pytest tests/browser/page_checks.py $(ARGS)
+
+test-sinks: $(DEV)/.ready ## The examples for ClickHouse and Flink on the real engines (a few hundred megabytes, once)
+	@$(DEV)/bin/python -m tests.broker install
+	$(DEV)/bin/python -m pytest tests/sinks/engine_checks.py $(ARGS)
 
 SEED    ?= 1
 MINUTES ?= 10

@@ -88,15 +88,20 @@ class BrokerError(Exception):
 
 
 def install(version: str = VERSION) -> Path:
-    """The folder with the jars of that Kafka, fetched by Maven where it is not there yet. Raises BrokerError.
-
-    Safe beside another installation (a lock) and after one that was cut short (the folder appears by one rename).
-    """
+    """The folder with the jars of that Kafka, fetched by Maven where it is not there yet. Raises BrokerError."""
     pom = POMS / f"{version}.xml"
     if not pom.exists():
         raise BrokerError(f"There is no {pom.name} in {POMS}: add one to test on Kafka {version}.")
+    return install_jars(pom, f"kafka-{version}")
+
+
+def install_jars(pom: Path, name: str) -> Path:
+    """The folder with the jars that `pom` names, fetched where it is not there yet. Raises BrokerError.
+
+    Safe beside another installation (a lock) and after one that was cut short (the folder appears by one rename).
+    """
     cache = cache_folder()
-    home = cache / f"kafka-{version}-{hashlib.sha256(pom.read_bytes()).hexdigest()[:8]}"
+    home = cache / f"{name}-{hashlib.sha256(pom.read_bytes()).hexdigest()[:8]}"
     if not home.exists():
         cache.mkdir(parents=True, exist_ok=True)
         with locked(cache / "kafka.lock"):
