@@ -1,4 +1,3 @@
-
 """Makes the example files beside it from the ASD data: `python make.py ASD.npz INTERPRETATION_LABELS`.
 
 ASD.npz holds, for each server, the arrays `omi-K/x_train` (8640, 19), `omi-K/x_test` (4320, 19) and `omi-K/y_test`
