@@ -258,6 +258,15 @@ def test_a_score_that_is_not_finite_becomes_a_dead_letter(column: str, bad: floa
     assert letter.value == b"value-1"
 
 
+def test_it_says_which_of_the_scores_that_go_out_are_anomalies() -> None:
+    batch = Batch(5)
+    batch.score = np.array([0.5, np.nan, 1.5, 7.0, 9.0], np.float32)
+    batch.length[4] = 1  # warming
+    outgoing = batch.encoded(encoder())
+    records = [ScoreRecord.model_validate_json(value) for value in outgoing.value]
+    assert [record.is_anomaly for record in records] == outgoing.anomaly.tolist() == [False, True, True, False]
+
+
 def test_a_large_value_is_shortened_to_what_the_producer_takes() -> None:
     batch = Batch(1, headers=[("h", b"x" * 1000)])
     batch.score[0] = np.nan

@@ -2,6 +2,7 @@
 
 import base64
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -111,3 +112,12 @@ def test_a_missing_key_and_one_of_another_kind_are_wrong_settings(model: Path, t
 def test_the_signature_of_a_url_lies_beside_its_path() -> None:
     assert beside("https://host/machine.onnx?token=1", ".sig") == "https://host/machine.onnx.sig?token=1"
     assert beside("models/machine.onnx", ".sig") == "models/machine.onnx.sig"
+
+
+def test_without_the_extra_it_says_what_to_install(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sign(model, b"any")
+    monkeypatch.setitem(sys.modules, "cryptography.exceptions", None)
+    with pytest.raises(ConfigError, match=r"pip install 'anomaly-worker\[signed\]'"):
+        load_artifact(str(model), sha256=None, public_key=str(tmp_path / "key.pub"))

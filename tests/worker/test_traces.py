@@ -1,5 +1,7 @@
 """Spans as the SDK hands them out, and a worker on a bus that is traced."""
 
+import subprocess
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +14,7 @@ from opentelemetry.trace import SpanKind
 from tests.otlp import collector
 from tests.worker.test_recently import answered
 from worker.batch import Headers, Records, TopicPartition
+from worker.errors import ConfigError
 from worker.traces import MOST_LINKS, OpenTelemetry, Untraced
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -126,3 +129,15 @@ def test_nobody_asked_means_nothing_is_kept() -> None:
     assert untraced.begin(records([PARENT])) is None
     untraced.committed(None, answered(1))
     untraced.close()
+
+
+def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+    with pytest.raises(ConfigError, match=r"pip install 'anomaly-worker\[otel\]'"):
+        OpenTelemetry(group_id="g", version="1.2")
+
+
+def test_a_worker_loads_neither_extra_unless_it_is_asked_to() -> None:
+    program = "import sys, worker.app\nprint([n for n in ('opentelemetry', 'cryptography') if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

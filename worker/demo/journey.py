@@ -103,7 +103,8 @@ def _stream(console: Console, machines: Machines, *, root: Path, output: Path, e
         log = output / "worker.log"
         log.unlink(missing_ok=True)
         with worker(console, command, folder=root, log=log, environment=own_environment()) as running:
-            console.print(f"It was ready after {wait_until_ready(running, port):.1f} s; its log is {log}.\n")
+            console.print(f"It was ready after {wait_until_ready(running, port):.1f} s; its log is {log}.")
+            console.print(f"What it does, while it does it: http://127.0.0.1:{port}/\n")
             player = Player(bootstrap, INPUT_TOPIC, events(machines), events_per_s=events_per_s)
             with closing(ScoreReader(bootstrap, OUTPUT_TOPIC)) as reader:
                 watch(player, reader, board, console=console, each_turn=running.check)
