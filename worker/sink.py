@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 _QUEUE_PATIENCE_S = 10.0
+_LATE_S = 60.0
+"""A request that was given up may reach the brokers so much later: the client's socket.timeout.ms."""
+
 _GRACE_S = 1.0
 """What a call is given beyond its own time limit."""
 
@@ -236,11 +239,19 @@ class TransactionalSink:
         self._transaction_timeout_s = transaction_timeout_s
         self._clock = clock
         self._began_s: float | None = None
+        self._late_until_s = 0.0
 
     def renew(self, timeout_s: float) -> None:
         """A new producer; the brokers end what an earlier one of the same transactional.id left open."""
         self._began_s = None
         self._publisher.renew()
+        try:
+            self._take_id(timeout_s)
+        except ProducerLostError:
+            self._late_until_s = self._clock() + _LATE_S
+            raise
+
+    def _take_id(self, timeout_s: float) -> None:
         producer = self._publisher.producer
         try:
             self._call(timeout_s, lambda: producer.init_transactions(timeout_s))
@@ -361,9 +372,14 @@ class TransactionalSink:
         raise BrokerError(f"{sentence}.") from failure
 
     def _judge_fencing(self, failure: KafkaException) -> NoReturn:
-        """The brokers fence a transaction that outlived its timeout; before that it can only be somebody else."""
-        lost = self._publisher.lost("the transaction outlived its timeout and was fenced")
-        if self._began_s is None or self._clock() - self._began_s < self._transaction_timeout_s:
+        """Who did it: the brokers, once a transaction outlived its timeout; our own late request; or somebody else."""
+        now_s = self._clock()
+        if self._began_s is not None and now_s - self._began_s >= self._transaction_timeout_s:
+            lost = self._publisher.lost("the transaction outlived its timeout and was fenced")
+        elif now_s < self._late_until_s:
+            lost = self._publisher.lost("it was fenced by an earlier producer of this worker, whose start came late")
+        else:
+            self._publisher.give_up()
             raise FencedError(
                 f"Another process uses the transactional.id {self._names['transactional_id']!r}: give each worker its "
                 "own (kafka.transactional_id), or leave it out."

@@ -158,7 +158,7 @@ class Simulation(RuleBasedStateMachine):
         self._strike(worker, {"send_offsets_to_transaction": Fate.REFUSED, "abort_transaction": Fate(fate)})
 
     @precondition(lambda self: self._some_work() and self._world.delivers_once)
-    @rule(worker=_which, fate=_one_of(Fate.LOST, Fate.ANSWER_LOST, Fate.DOUBLED, *_ENDS))
+    @rule(worker=_which, fate=_one_of(*_TIME_OUTS, Fate.DOUBLED, *_ENDS))
     def begin_anew(self, worker: int, fate: str) -> None:
         self._strike(worker, {"commit_transaction": Fate.LOST, "init_transactions": Fate(fate)})
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from enum import StrEnum
+from functools import partial
 from typing import Protocol, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
@@ -15,6 +16,9 @@ from confluent_kafka import KafkaError, KafkaException
 from tests.simulator.refusal import refuse, time_out
 
 Answer = TypeVar("Answer")
+
+MOST_LATE_S = 60.0
+"""The client closes a connection on which nothing was answered for so long: what waited on it never arrives."""
 
 
 class Killed(BaseException):
@@ -133,7 +137,7 @@ class Process:
         if fate is Fate.QUEUE_FULL:
             raise BufferError("Local: Queue full")
         if fate is Fate.LATE:
-            self._network.on_the_way.append(request)
+            self._network.on_the_way.append(partial(self._arrive, request, self._network.now_s + MOST_LATE_S))
         if fate in {Fate.LOST, Fate.LATE}:
             self._wait_in_vain(timeout_s)
         if fate is Fate.DOUBLED:
@@ -144,6 +148,10 @@ class Process:
         if fate in {Fate.KILLED_AFTER, Fate.STOPPED_AFTER}:
             self._cease(fate)
         return answer
+
+    def _arrive(self, request: Callable[[], object], until_s: float) -> None:
+        if self._network.now_s < until_s:
+            request()
 
     def _cease(self, fate: Fate) -> None:
         if fate in {Fate.KILLED_BEFORE, Fate.KILLED_AFTER}:

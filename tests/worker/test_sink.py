@@ -117,6 +117,7 @@ class Bench:
     def __init__(self) -> None:
         self.clock = Clock()
         self.producers: list[ScriptedProducer] = []
+        self.next_start: Fault | None = None
         self.sink = TransactionalSink(
             self._make,
             output_topic="scores",
@@ -129,7 +130,10 @@ class Bench:
 
     def _make(self) -> ScriptedProducer:
         self.producers.append(ScriptedProducer())
-        return self.producers[-1]
+        if self.next_start is not None:
+            self.producer.fail("init", self.next_start)
+            self.next_start = None
+        return self.producer
 
     @property
     def producer(self) -> ScriptedProducer:
@@ -300,6 +304,19 @@ def test_fenced_when_older_than_the_timeout_was_the_brokers_doing(bench: Bench, 
     bench.producer.fail("commit", refusing(code, fatal=True))
     with pytest.raises(ProducerLostError, match="outlived its timeout"):
         bench.commit()
+
+
+def test_fenced_soon_after_a_start_that_failed_may_have_been_that_start(bench: Bench) -> None:
+    bench.next_start = refusing(KafkaError._TIMED_OUT, retriable=True)
+    with pytest.raises(ProducerLostError):
+        bench.sink.renew(1.0)
+    for waited_s, meaning in ((59.0, ProducerLostError), (2.0, FencedError)):
+        bench.clock.now_s += waited_s
+        bench.sink.renew(1.0)
+        bench.sink.publish(batch(1))
+        bench.producer.fail("commit", refusing(KafkaError._FENCED, fatal=True))
+        with pytest.raises(meaning):
+            bench.commit()
 
 
 def test_fencing_is_seen_in_a_failed_delivery_too(bench: Bench) -> None:
