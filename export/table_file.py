@@ -69,22 +69,32 @@ class CsvFile:
                 convert_options=convert,
             )
         except pa.ArrowInvalid as error:
-            fault = self._fault(convert.column_types) if convert.column_types else None
-            raise DataError(fault or f"{self.name}: {_first_line(error)}.") from error
+            raise DataError(self._fault(convert.column_types) or f"{self.name}: {_first_line(error)}.") from error
         except (OSError, pa.ArrowException) as error:
             raise DataError(f"{self.name} cannot be read: {_first_line(error)}.") from error
 
     def _fault(self, types: Mapping[str, pa.DataType]) -> str | None:
-        """The first value that is not of its type, as a sentence; None where the fault is another one.
+        """The first row of another length, or value that is not of its type, as a sentence; None for other faults.
 
-        Arrow names no row, so the file is read again with every value left as text.
+        Arrow names no row, so the file is read again by one thread, with every value left as text.
         """
+        uneven: list[pyarrow.csv.InvalidRow] = []
+
+        def take_note(row: pyarrow.csv.InvalidRow) -> str:
+            uneven.append(row)
+            return "error"
+
         text = pyarrow.csv.ConvertOptions(
             column_types=dict.fromkeys(types, pa.string()), include_columns=list(types), strings_can_be_null=True
         )
         rows_before = 0
         try:
-            for batch in pyarrow.csv.open_csv(self._path, convert_options=text):
+            for batch in pyarrow.csv.open_csv(
+                self._path,
+                read_options=pyarrow.csv.ReadOptions(use_threads=False),
+                parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=take_note),
+                convert_options=text,
+            ):
                 for name, wanted in types.items():
                     place = first_unreadable(batch.column(name), wanted)
                     if place is not None:
@@ -93,7 +103,10 @@ class CsvFile:
                         return f"{where}: {name} holds {value[:40]!r}, which is not a number."
                 rows_before += batch.num_rows
         except pa.ArrowInvalid:
-            return None
+            if uneven:
+                row = uneven[0]
+                where = f"{self.name}, row {row.number - 1}"  # the line of names is the first
+                return f"{where}: {row.actual_columns} columns where {row.expected_columns} are named."
         return None
 
 

@@ -1,5 +1,7 @@
 """Files in, checked columns out: what is read, and what is refused with file, row and column."""
 
+import gzip
+import tracemalloc
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -95,7 +97,8 @@ def test_the_digest_sees_content_not_blocks(tmp_path: Path, monkeypatch: pytest.
         (["t,x", "2024-01-01,1", "soon,1"], {"timestamp": "t"}, "row 2: t: 'soon' is no timestamp .read as iso8601"),
         (["t,x", "1,1", ",1"], {"timestamp": "t"}, "row 2: t: .* no timestamp .read as s"),
         (["x"], {"features": ["x"]}, "there is no row of data"),
-        (["x,y", "1,2", "3"], {}, "Expected 2 columns, got 1"),
+        (["x,y", "1,2", "3"], {}, "row 2: 1 columns where 2 are named"),
+        (["x,y", *["1,2"] * 1_500_000, "1,2,3"], {}, "row 1500001: 3 columns where 2 are named"),
     ],
 )
 def test_bad_content_is_refused_with_its_row(
@@ -171,6 +174,26 @@ def test_times_of_parquet_keep_their_zone(tmp_path: Path) -> None:
         assert survey(path, timestamp="t").start_ms == 1_700_000_000_000
 
 
+def test_rows_of_the_same_time_stay_in_their_order(csv_file: CsvFile) -> None:
+    path = csv_file("e,t,x", "a,5,1", "b,5,2", "a,5,3", "a,5,4", "b,6,5")
+    kept = sample_of(dataset(path, entity="e", timestamp="t"), window=4, max_windows=100)
+    assert kept.features[kept.entity == 0].ravel().tolist() == [1, 3, 4]
+    assert kept.position[kept.entity == 0].tolist() == [0, 1, 2]
+
+
+def test_a_later_file_whose_column_holds_text_is_refused_with_its_row(csv_file: CsvFile) -> None:
+    first, second = csv_file("x", "1", "2"), csv_file("x", "3", "off", name="later.csv")
+    with pytest.raises(DataError, match=r"^later\.csv, row 2: x holds 'off', which is not a number"):
+        survey(first, second)
+
+
+def test_a_compressed_file_that_breaks_off_is_refused_by_name(tmp_path: Path) -> None:
+    whole = gzip.compress(b"x,y\n" + b"1.25,2.5\n" * 1000)
+    (tmp_path / "torn.csv.gz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"^torn\.csv\.gz cannot be read: Truncated"):
+        survey(tmp_path / "torn.csv.gz")
+
+
 def test_times_mixed_in_form_are_read_one_by_one(csv_file: CsvFile) -> None:
     path = csv_file("t,x", "2023-11-14T22:13:20,1", "2023-11-14T22:13:21Z,1")
     assert survey(path, timestamp="t").end_ms == 1_700_000_001_000
@@ -197,3 +220,31 @@ def test_sampled_windows_are_windows_of_the_whole(
     assert len(every) == len(entity)
     assert few <= every
     assert len(few) <= max_windows + 4
+
+
+def peak_bytes(path: Path, rows: int) -> int:
+    """Of the arrays while so many rows of eight features are surveyed and sampled; the reader's blocks come on top."""
+    table = pa.table({f"x{place}": np.zeros(rows, np.float32) for place in range(8)})
+    pyarrow.parquet.write_table(table, path)
+    del table
+    data = dataset(path)
+    tracemalloc.start()
+    try:
+        assert len(sample_of(data, window=8, max_windows=500).features) <= 5000
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_memory_grows_with_the_windows_that_are_kept_not_with_the_rows(tmp_path: Path) -> None:
+    few, many = (peak_bytes(tmp_path / "rows.parquet", rows) for rows in (200_000, 1_000_000))
+    assert (many - few) / 800_000 < 1  # bytes a row, of which each holds 32 and more
+
+
+def test_the_reader_holds_a_block_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    pyarrow.parquet.write_table(pa.table({f"x{place}": np.zeros(1_000_000) for place in range(8)}), path)
+    before = pa.total_allocated_bytes()
+    held = [pa.total_allocated_bytes() - before for _ in dataset(path).chunks({})]
+    assert len(held) > 10
+    assert max(held) < 32 << 20  # half of what all rows are
