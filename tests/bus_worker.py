@@ -195,6 +195,7 @@ class BusWorker:
             group_id=settings.kafka.group_id,
             planner=Planner(
                 rules,
+                group_id=settings.kafka.group_id,
                 topics=topics,
                 outlook=place.outlook,
                 stopping=lambda: self.stopping,

@@ -264,7 +264,7 @@ def _source(
         make_consumer,
         topics=inputs,
         group_id=settings.kafka.group_id,
-        planner=Planner(rules, topics=inputs, outlook=topics, stopping=stopping),
+        planner=Planner(rules, topics=inputs, group_id=settings.kafka.group_id, outlook=topics, stopping=stopping),
         incremental=kip_848 or "cooperative" in strategy,
     )
 

@@ -63,6 +63,7 @@ class Planner:
         rules: ReadRules,
         *,
         topics: Sequence[str],
+        group_id: str,
         outlook: Outlook,
         stopping: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
@@ -70,6 +71,7 @@ class Planner:
     ) -> None:
         self._rules = rules
         self._topics = list(topics)
+        self._group_id = group_id
         self._outlook = outlook
         self._topic_ids: Mapping[str, str] = {}
         self._counts: dict[str, int] = {}
@@ -177,10 +179,12 @@ class Planner:
                 error: KafkaError = failure.args[0]
                 if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
                     raise BrokerError(
-                        "There is no right to read as this group: grant Read on kafka.group_id."
+                        f"There is no right to read as group {self._group_id!r}: grant Read on the group."
                     ) from failure
                 if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-                    raise BrokerError("There is no right to read an input topic: grant Read on it.") from failure
+                    raise BrokerError(
+                        f"There is no right to read one of the topics {', '.join(self._topics)}: grant Read on each."
+                    ) from failure
                 if self._stopping() or self._clock() > deadline:
                     raise ProducerLostError(f"the brokers did not tell where to start: {error.str()}") from failure
             self._pause(_PAUSE_S)

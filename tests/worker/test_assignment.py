@@ -45,6 +45,7 @@ class Cluster:
         rules = ReadRules(start=start, continue_on_gap=continue_on_gap, spec=SPEC, lookback_offsets=4)
         return Planner(
             rules,
+            group_id=GROUP,
             topics=["events"],
             outlook=self.bus,
             stopping=lambda: self.stopping,
@@ -215,8 +216,8 @@ def test_a_worker_that_is_told_to_stop_waits_no_longer(cluster: Cluster) -> None
 @pytest.mark.parametrize(
     ("call", "code", "sentence"),
     [
-        ("committed", KafkaError.GROUP_AUTHORIZATION_FAILED, "grant Read on kafka.group_id"),
-        ("get_watermark_offsets", KafkaError.TOPIC_AUTHORIZATION_FAILED, "no right to read an input topic"),
+        ("committed", KafkaError.GROUP_AUTHORIZATION_FAILED, "to read as group .machines.: grant Read on the group"),
+        ("get_watermark_offsets", KafkaError.TOPIC_AUTHORIZATION_FAILED, "one of the topics events: grant Read"),
     ],
 )
 def test_a_missing_right_is_told_at_once(cluster: Cluster, call: str, code: int, sentence: str) -> None:
