@@ -10,6 +10,7 @@ from export.convolutional import ConvolutionalAutoencoder, channel_sizes
 from export.detector import Detector
 from export.ensemble import Ensemble, Member
 from export.errors import UsageError
+from export.featurewise import FeaturewiseModule
 from export.learning import WEIGHT_DECAY, Lessons
 from export.pca import PrincipalModule
 from export.prototypes import MOST, PrototypeModule
@@ -23,7 +24,6 @@ from export.variational import VariationalAutoencoder, VariationalModule
 Make = Callable[[TrainingConfig, Sequence[str]], Detector]
 """The settings, their window chosen, and the features' names become an untrained detector."""
 
-_SHORT_VIEW = 16  # rows: what is over soon is lost in the mean over a long window
 _WINDOW_NOISE, _EVENT_NOISE = 0.5, 2.0  # largest standard deviation of the noise, in z-scores
 
 
@@ -109,12 +109,15 @@ def _perceptron(
     family: str, config: TrainingConfig, features: Sequence[str], sizes: Sequence[int], lessons: Lessons
 ) -> Detector:
     # A network without a bottleneck rebuilds some features almost exactly: in units of so small an error they would
-    # drown the others.
-    alike = family == "dae"
+    # drown the others, were squares added.
+    wide = family == "dae"
+    apart = wide and config.window_rows > 1 and len(features) > 1
 
     def build(frame: Frame) -> ReconstructionModule:
         network = Perceptron(sizes, dropout=config.dropout or 0.0)
-        return ReconstructionModule(network, frame, lessons, alike=alike)
+        if apart:
+            return FeaturewiseModule(network, frame, lessons)
+        return ReconstructionModule(network, frame, lessons, alike=wide)
 
     return _rebuilder(config, features, family, build, hidden=list(sizes[1:-1]), bottleneck=sizes[-1], **_told(lessons))
 
@@ -196,8 +199,6 @@ def _recommended(config: TrainingConfig, features: Sequence[str]) -> Detector:
     members = [(_denoising, whole), (_prototypes, whole)]
     if len(features) == 1 and whole > 1:
         members.append((_convolutional, whole))
-    elif whole > _SHORT_VIEW:
-        members.append((_prototypes, _SHORT_VIEW))
     return _ensemble(config, features, members)
 
 

@@ -246,8 +246,12 @@ def usual_error(module: ReconstructionModule, windows: Windows) -> Tensor:
     return torch.clamp(usual, min=_ERROR_FLOOR).float()
 
 
+def recent_rows(window: int) -> int:
+    """How many of the newest rows count a second time."""
+    return max(1, round(window * _RECENT_SHARE))
+
+
 def _counted(window: int, features: int) -> Tensor:
-    recent = max(1, round(window * _RECENT_SHARE))
     counted = torch.ones(window, features, 2)
-    counted[: window - recent, :, 1] = 0.0
+    counted[: window - recent_rows(window), :, 1] = 0.0
     return counted.flatten(0, 1)

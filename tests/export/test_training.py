@@ -274,6 +274,16 @@ def test_too_few_rows_are_refused_with_their_number(tmp_path: Path) -> None:
         train(config(path, tmp_path / "few.onnx"), SilentWatch())
 
 
+def test_entities_shorter_than_the_window_count_from_the_least_length_on(tmp_path: Path) -> None:
+    path = tmp_path / "short.parquet"
+    pyarrow.parquet.write_table(machine_table(machines=60, rows=20), path)
+    told = {"detector": "pca", "epochs": None, "window": 32}
+    with pytest.raises(DataError, match=r"Too few rows: 1200 of 60 entities make 42 .* smaller --window \(now 32"):
+        train(config(path, tmp_path / "short.onnx", **told, min_length=20), SilentWatch())
+    report = train(config(path, tmp_path / "short.onnx", **told), SilentWatch())
+    assert report.windows == (42 * 5, 6 * 5, 12 * 5)  # from 16 rows on: five windows of each entity
+
+
 def test_settings_that_fit_nothing_are_wrong_use(machines: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no such family; give auto, ae, dae"):
         train(config(machines, tmp_path / "x.onnx", detector="oracle"), SilentWatch())
