@@ -63,7 +63,7 @@ class Ledger:
         self, into: Callable[[LogRecord], None], record: LogRecord, error: KafkaError | None, message: Message
     ) -> None:
         """A delivery report; it repeats no headers, and where a batch was sent twice it has the newest time for all."""
-        if error is None:
+        if error is None and message.offset() is not None:  # the broker may know only that it had a batch before
             into(log_record(message)._replace(headers=record.headers, timestamp=record.timestamp))
         else:
             self.uncertain.add(record.timestamp)
