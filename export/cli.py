@@ -200,7 +200,13 @@ def _add_detector_options(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--kind",
         metavar="KIND",
-        help="sensor = an event and those before it (default), tabular, image = each event by itself",
+        help="sensor = an event and those before it (default), tabular, image = each event by itself, log = lines",
+    )
+    group.add_argument("--log-ids", metavar="COL", help="for --kind log: column of template numbers")
+    group.add_argument(
+        "--derive",
+        metavar="NAME,...",
+        help="for --kind tabular: differences, ratios, rolling, velocities, or none (default: by the data)",
     )
     group.add_argument(
         "--exclude-ranges", metavar="START/END,...", help="times not to learn from, such as known incidents"

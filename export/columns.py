@@ -21,6 +21,8 @@ class Columns:
     timestamp_unit: str
     features: tuple[str, ...]
     left_out: tuple[str, ...] = ()
+    ids: str | None = None
+    """The feature that holds template numbers, where there is one."""
     in_log_order: bool = False
     """Whether the rows stand as they lay in a topic: then, as for the worker, that order counts, not their times."""
 
@@ -38,8 +40,11 @@ def choose_columns(
     timestamp: str | None,
     timestamp_unit: str | None,
     features: Sequence[str] | None,
+    ids: str | None = None,
 ) -> Columns:
     """The columns to read from every file; without `features` every numeric column of the first.
+
+    `ids` is the one of the features that holds template numbers.
 
     Where the worker captured the files, their entity and event time need not be named.
 
@@ -65,6 +70,7 @@ def choose_columns(
         timestamp_unit=timestamp_unit or _unit(first, timestamp),
         features=tuple(features),
         left_out=tuple(f"{field.name} ({_type_in_words(field.type)})" for field in others),
+        ids=ids,
         in_log_order=is_captured,
     )
 

@@ -22,6 +22,8 @@ from export.event_time import UnreadableTimeError, milliseconds
 from export.table_file import TableFile, open_table
 from export.windows import Sample
 
+_ENDLESS_ID = 1 << 24  # from here on float32 does not tell whole numbers apart
+
 OnRows = Callable[[int], None]
 """Told how many rows a pass has read so far."""
 
@@ -138,7 +140,12 @@ class Dataset:
 
 
 def open_dataset(
-    paths: Sequence[Path], options: DataOptions, *, features: Sequence[str] | None, named_by: str = "--data"
+    paths: Sequence[Path],
+    options: DataOptions,
+    *,
+    features: Sequence[str] | None,
+    ids: str | None = None,
+    named_by: str = "--data",
 ) -> Dataset:
     """The files, opened, with the columns to read; errors as of `open_table` and `choose_columns`.
 
@@ -146,6 +153,7 @@ def open_dataset(
         paths: In the order in which they are read.
         options: The columns of entity and time.
         features: The columns of numbers; None = every other numeric one.
+        ids: The one of them that holds template numbers, which must then be such.
         named_by: The option that a sentence speaks of.
     """
     tables = [open_table(path, option=named_by) for path in paths]
@@ -155,6 +163,7 @@ def open_dataset(
         timestamp=options.timestamp,
         timestamp_unit=options.timestamp_unit,
         features=features,
+        ids=ids,
     )
     return Dataset(tables, columns)
 
@@ -250,7 +259,7 @@ def _chunk(batch: pa.RecordBatch, columns: Columns, entities: dict[str, int], *,
         first_row=first_row,
         entity=_entity_places(batch, columns.entity, entities, at),
         event_time_ms=time_ms,
-        features=_feature_matrix(batch, columns.features, at),
+        features=_feature_matrix(batch, columns, at),
     )
 
 
@@ -275,13 +284,16 @@ def _entity_places(
     return np.asarray(places[encoded.indices.to_numpy(zero_copy_only=False)])
 
 
-def _feature_matrix(batch: pa.RecordBatch, features: Sequence[str], at: Callable[[int], str]) -> NDArray[np.float32]:
+def _feature_matrix(batch: pa.RecordBatch, columns: Columns, at: Callable[[int], str]) -> NDArray[np.float32]:
     """(n, F). The worker refuses a number beyond float32, so one must not be learnt from either."""
-    matrix = np.empty((batch.num_rows, len(features)), dtype=np.float32)
-    for place, name in enumerate(features):
+    matrix = np.empty((batch.num_rows, len(columns.features)), dtype=np.float32)
+    for place, name in enumerate(columns.features):
         column = batch.column(name)
         if not (is_number(column.type) or pa.types.is_null(column.type)):
-            raise UsageError(f"--features {name}: it holds {column.type}, not numbers.")
+            option = "--log-ids" if name == columns.ids else "--features"
+            raise UsageError(
+                f"{option} {name}: it holds {column.type}, not numbers, and numbers are what a worker reads."
+            )
         values = pc.cast(column, pa.float64()).to_numpy(zero_copy_only=False)
         with np.errstate(over="ignore"):  # looked for in the next line
             matrix[:, place] = values
@@ -289,8 +301,18 @@ def _feature_matrix(batch: pa.RecordBatch, features: Sequence[str], at: Callable
         if endless.any():
             row = int(endless.argmax())
             raise DataError(f"{at(row)}: {name} holds {values[row]:g}, which is not finite as float32.")
+        if name == columns.ids:
+            _require_ids(values, name, at)
     matrix[np.isnan(matrix)] = np.nan  # one bit pattern for all of them, so that the digest sees only content
     return matrix
+
+
+def _require_ids(values: NDArray[np.float64], name: str, at: Callable[[int], str]) -> None:
+    """Raises DataError at the first value that is no template number."""
+    wrong = (values < 0) | (values >= _ENDLESS_ID) | (values != np.floor(values)) & ~np.isnan(values)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise DataError(f"{at(row)}: {name} holds {values[row]:.10g}; a template is a whole number below 16,777,216.")
 
 
 def _rank(entity: NDArray[np.int32]) -> NDArray[np.int64]:

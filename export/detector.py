@@ -28,10 +28,11 @@ class Round(NamedTuple):
 class Fitted:
     """A trained detector.
 
-    `module.forward(window)` takes float32 (batch, W, F) in input units, NaN where nothing is known, and returns
+    `module.forward(window)` takes float32 (batch, W, F) in input units, NaN where nothing is known, and, where the
+    windows know their times, the seconds from each row to the last, float32 (batch, W); it returns
     raw score (batch,), finite and >= 0, larger = more anomalous;
     blame (batch, W, F), >= 0: the part of each row and feature in the raw score, up to a factor a window;
-    expected (batch, W, F) in input units, finite.
+    expected (batch, W, F) in input units, finite, or NaN where it has no opinion.
     It must be exportable: tensors only, the batch axis free.
     """
 
@@ -66,6 +67,6 @@ def raw_scores(module: nn.Module, windows: Windows) -> NDArray[np.float32]:
     """(m,) of a fitted module's windows."""
     scores = []
     for places in np.array_split(np.arange(len(windows)), -(-len(windows) // 1024)):
-        raw, _, _ = module(torch.from_numpy(windows.take(places)))
+        raw, _, _ = module(*map(torch.from_numpy, windows.inputs(places)))
         scores.append(raw.numpy())
     return np.concatenate(scores)

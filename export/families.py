@@ -7,6 +7,7 @@ from pydantic import JsonValue
 
 from export.autoencoder import Perceptron, denoising_sizes, layer_sizes, refuse_both
 from export.convolutional import ConvolutionalAutoencoder, channel_sizes
+from export.derived_inputs import DerivedInputs, least_divisors
 from export.detector import Detector
 from export.ensemble import Ensemble, Member
 from export.errors import UsageError
@@ -18,12 +19,16 @@ from export.rebuilder import Build, Rebuilder
 from export.reconstruction import Frame, ReconstructionModule, bottleneck_size
 from export.recurrent import RecurrentAutoencoder
 from export.sparse import SHARE, SparseAutoencoder, code_size
+from export.template_counts import TemplateCounts, templates_of
 from export.training_config import KNOBS, TrainingConfig
 from export.variational import VariationalAutoencoder, VariationalModule
+from export.view import Viewed
 
 Make = Callable[[TrainingConfig, Sequence[str]], Detector]
 """The settings, their window chosen, and the features' names become an untrained detector."""
 
+_OF_LOGS = "ae"  # what `auto` means for counts of templates
+_SHORT_VIEW = 16  # rows: what is over soon is lost in the mean over a long window
 _WINDOW_NOISE, _EVENT_NOISE = 0.5, 2.0  # largest standard deviation of the noise, in z-scores
 
 
@@ -43,6 +48,8 @@ def make_detector(config: TrainingConfig, features: Sequence[str], families: Map
     Raises:
         UsageError: there is no such family, it lacks a knob that was turned, or a size fits nothing.
     """
+    if config.kind == "log" and config.detector == "auto":
+        config = config.model_copy(update={"detector": _OF_LOGS})
     family = families[config.detector]
     refuse_both(hidden=config.hidden, depth=config.depth)
     for knob in KNOBS:
@@ -52,7 +59,27 @@ def make_detector(config: TrainingConfig, features: Sequence[str], families: Map
                 f"--{knob.replace('_', '-')} means nothing to --detector {config.detector}: leave it out"
                 f"{f', or take {either(having)}' if having else ''}."
             )
-    return family.make(config, features)
+    return _behind_view(config, features, family) or family.make(config, features)
+
+
+def _behind_view(config: TrainingConfig, features: Sequence[str], family: Family) -> Detector | None:
+    """The same family, but shown what is made of a window, where the settings ask for it."""
+    alone = config.model_copy(update={"window": 1})
+    if config.kind == "log":
+        return Viewed(
+            family=config.detector,
+            view=lambda rows: TemplateCounts(templates_of(rows)),
+            detector=lambda names: family.make(alone, names),
+            hyperparameters=lambda view: {"templates": len(view.names) - 1},
+        )
+    if config.derivations:
+        return Viewed(
+            family=family.make(alone, features).family,
+            view=lambda rows: DerivedInputs(features, config.derivations, least_divisors(rows)),
+            detector=lambda names: family.make(alone, names),
+            hyperparameters=lambda view: {"derived": list(view.names[len(features) :])},
+        )
+    return None
 
 
 def either(names: Iterable[str]) -> str:
@@ -231,6 +258,11 @@ NOT_COMPARED = frozenset({"pca", "prototypes"})
 
 def baseline(config: TrainingConfig, features: Sequence[str]) -> Detector:
     """What a detector trained by these settings must beat to be worth its while."""
+    plain = Family(make=_yardstick)
+    return _behind_view(config, features, plain) or plain.make(config, features)
+
+
+def _yardstick(config: TrainingConfig, features: Sequence[str]) -> Detector:
     if config.bottleneck is not None and config.bottleneck >= _inputs(config, features):
         config = config.model_copy(update={"bottleneck": None})  # of a family whose code may be wide
     return _principal_components(config, features)

@@ -26,7 +26,7 @@ class Outputs(NamedTuple):
 
 
 class ScoredDetector(nn.Module):
-    """float32 (batch, W, F) in input units -> Outputs.
+    """float32 (batch, W, F) in input units and, where the detector asks for them, seconds (batch, W) -> Outputs.
 
     Score and p-value keep the promise "score > 1 exactly where p_value < alarm rate" to the last bit, compared as
     float32 or as float64: at the border p is held to the float32 numbers on either side of the rate.
@@ -47,9 +47,9 @@ class ScoredDetector(nn.Module):
         self.register_buffer("slope", _float32(curve.slopes))
         self.register_buffer("surprise_at_end", _float32(np.append(curve.surprise[1:], _ENDLESS)))
 
-    def forward(self, window: Tensor) -> Outputs:
+    def forward(self, window: Tensor, elapsed: Tensor | None = None) -> Outputs:
         """See the class."""
-        raw, blame, expected = self.detector(window)
+        raw, blame, expected = self.detector(window) if elapsed is None else self.detector(window, elapsed)
         score = self.surprise(raw) / self.surprise_at_threshold
         p_value = torch.exp(score * -self.surprise_at_threshold).clamp(min=_SMALLEST_P)
         p_value = torch.where(score > 1, p_value.clamp(max=self.p_below), p_value.clamp(min=self.p_above))

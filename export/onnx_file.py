@@ -5,7 +5,7 @@ Knows neither manifest nor digest.
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import cast
 
@@ -18,14 +18,14 @@ from torch import nn
 
 from export.errors import ExportError
 from export.graph import Outputs
-from schemas.artifact import ALLOWED_DOMAINS, WINDOW
+from schemas.artifact import ALLOWED_DOMAINS
 
 _OPSET = 20
 _LARGEST_BATCH = 65_536
 
 
-def to_onnx(module: nn.Module, example: NDArray[np.float32]) -> onnx.ModelProto:
-    """The module as a graph with a free batch axis; `example` is (batch >= 2, W, F).
+def to_onnx(module: nn.Module, example: Mapping[str, NDArray[np.float32]]) -> onnx.ModelProto:
+    """The module as a graph with a free batch axis; `example` holds its inputs by name, a batch of at least 2.
 
     Raises:
         ExportError: the module cannot be expressed in ONNX.
@@ -35,10 +35,10 @@ def to_onnx(module: nn.Module, example: NDArray[np.float32]) -> onnx.ModelProto:
         try:
             program = torch.onnx.export(
                 module.eval(),
-                (torch.from_numpy(example),),
+                tuple(map(torch.from_numpy, example.values())),
                 dynamo=True,
-                dynamic_shapes=({0: batch},),
-                input_names=[WINDOW],
+                dynamic_shapes=tuple({0: batch} for _ in example),
+                input_names=list(example),
                 output_names=list(Outputs._fields),
                 opset_version=_OPSET,
                 verbose=False,

@@ -10,7 +10,7 @@ from torch import nn
 
 from export.errors import ParityError
 from export.graph import Outputs
-from schemas.artifact import CONTRIBUTION, EXPECTED, P_VALUE, SCORE, STEP_SCORE, WINDOW
+from schemas.artifact import CONTRIBUTION, EXPECTED, P_VALUE, SCORE, STEP_SCORE
 from schemas.manifest import Tolerance
 
 BATCHES = (1, 3, 64, 1000)
@@ -18,28 +18,28 @@ Arrays = Mapping[str, NDArray[np.float32]]
 
 
 @torch.no_grad()
-def torch_outputs(module: nn.Module, window: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-    """What PyTorch says of windows (batch, W, F), by the contract's names."""
-    outputs: Outputs = module(torch.from_numpy(window))
+def torch_outputs(module: nn.Module, inputs: Arrays) -> dict[str, NDArray[np.float32]]:
+    """What PyTorch says of these inputs, both by the contract's names; the inputs in the order of the graph's."""
+    outputs: Outputs = module(*map(torch.from_numpy, inputs.values()))
     return {name: value.numpy() for name, value in outputs._asdict().items()}
 
 
-def check_parity(model: bytes, module: nn.Module, windows: NDArray[np.float32]) -> None:
+def check_parity(model: bytes, module: nn.Module, inputs: Arrays) -> None:
     """Compares all outputs at several batch sizes.
 
     Args:
         model: The ONNX file.
         module: What it was made from.
-        windows: (n, W, F) to choose from, n >= 1; batches larger than n repeat them.
+        inputs: By the contract's names, n >= 1 of each to choose from; batches larger than n repeat them.
 
     Raises:
         ParityError: names the output that differs most beyond its tolerance, and by how much.
     """
     session = runtime_session(model)
     for size in BATCHES:
-        batch = np.resize(windows, (size, *windows.shape[1:]))
+        batch = {name: np.resize(values, (size, *values.shape[1:])) for name, values in inputs.items()}
         names = list(Outputs._fields)
-        runtime = dict(zip(names, session.run(names, {WINDOW: batch}), strict=True))
+        runtime = dict(zip(names, session.run(names, batch), strict=True))
         fault = difference(runtime, torch_outputs(module, batch))
         if fault is not None:
             raise ParityError(f"ONNX Runtime and PyTorch disagree at batch size {size}: {fault}; nothing was written.")
@@ -54,7 +54,7 @@ def tolerances(wanted: Arrays, *, leeway: float = 1.0) -> dict[str, Tolerance]:
         wanted: The outputs to be met, by name.
         leeway: 1 for two runtimes on one machine; more for providers of other hardware.
     """
-    largest = float(np.abs(wanted[EXPECTED]).max(initial=0.0))
+    largest = float(np.nan_to_num(np.abs(wanted[EXPECTED])).max(initial=0.0))
     return {
         SCORE: Tolerance(absolute=1e-4 * leeway, relative=1e-4 * leeway),
         P_VALUE: Tolerance(absolute=1e-12, relative=1e-2 * leeway),
@@ -75,10 +75,11 @@ def runtime_session(model: bytes) -> onnxruntime.InferenceSession:
 def difference(actual: Arrays, wanted: Arrays) -> str | None:
     """The first output beyond its tolerance, in words; None where all are within."""
     for name, tolerance in tolerances(wanted).items():
-        if not (np.isfinite(actual[name]).all() and np.isfinite(wanted[name]).all()):
+        silent = np.isnan(wanted[name]) & np.isnan(actual[name]) & (name == EXPECTED)  # neither has an opinion
+        if not (np.isfinite(actual[name]) & np.isfinite(wanted[name]) | silent).all():
             return f"output {name!r} is not finite"
-        gap = np.abs(actual[name].astype(np.float64) - wanted[name])
-        excess = gap - (tolerance.absolute + tolerance.relative * np.abs(wanted[name]))
+        gap = np.where(silent, 0.0, np.abs(actual[name].astype(np.float64) - wanted[name]))
+        excess = gap - (tolerance.absolute + tolerance.relative * np.abs(np.nan_to_num(wanted[name])))
         if (excess > 0).any():
             worst = int(excess.argmax())
             return f"output {name!r} differs by {gap.flat[worst]:.3g} where {wanted[name].flat[worst]:.6g} was expected"

@@ -13,12 +13,32 @@ _ONE_FEATURE_ROWS, _MANY_FEATURES_ROWS = 96, 64
 _SHORTER_ROWS = (96, 64, 48, 32, 24, 16, 12, 8, 6, 4, 2)
 
 
+_PAST_ROWS = 64  # of an entity's events, to compare one with; lines of a log that are counted together
+_DERIVED = ("ratios", "rolling")
+_PAST_AT_LEAST = 4  # events of the median entity: fewer are no past
+
+
+def recommended(config: TrainingConfig, rows_of_entity: NDArray[np.int64], *, features: int) -> TrainingConfig:
+    """The settings with all that the data choose: what is derived, then the window."""
+    return with_window(_with_derivations(config, rows_of_entity), rows_of_entity, features=features)
+
+
+def _with_derivations(config: TrainingConfig, rows_of_entity: NDArray[np.int64]) -> TrainingConfig:
+    """Events that stand alone but belong to someone are compared with the others of theirs."""
+    is_open = config.derive is None and config.kind == "tabular" and config.window is None
+    if not is_open or config.entity is None or np.median(rows_of_entity) < _PAST_AT_LEAST:
+        return config
+    return config.model_copy(update={"derive": list(_DERIVED)})
+
+
 def with_window(config: TrainingConfig, rows_of_entity: NDArray[np.int64], *, features: int) -> TrainingConfig:
     """The settings with a window: the user's, else one row for events that stand alone, else `sensor_window`."""
     if config.window is not None:
         return config
     if config.event_kind != "sensor":
-        return config.model_copy(update={"window": 1})
+        return config.model_copy(
+            update={"window": _PAST_ROWS if config.event_kind == "log" or config.derivations else 1}
+        )
     return config.model_copy(
         update={"window": sensor_window(rows_of_entity, features=features, least=config.min_length)}
     )

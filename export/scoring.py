@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from export.errors import ArtifactRefusedError
 from export.labelled import LabelledRows
-from export.windows import Windows, every_window
+from export.windows import every_window
 from schemas.artifact import CONTRIBUTION, ELAPSED, ENTITY, EXPECTED, SCORE, STEP_SCORE, WINDOW
 from schemas.manifest import Manifest
 
@@ -90,14 +90,14 @@ class Inputs:
     def __init__(self, network: Network, manifest: Manifest, rows: LabelledRows) -> None:
         self.windows = every_window(rows.sample, window=manifest.window, max_gap_ms=manifest.max_gap_ms)
         self._names = network.inputs
-        self._time_ms = rows.sample.event_time_ms
         self._place = _entity_places(rows.entities, manifest)[rows.sample.entity]
 
     def of(self, batch: NDArray[np.int64]) -> Arrays:
         """The tensors by name for these rows."""
         inputs: dict[str, NDArray[np.float32] | NDArray[np.int64]] = {WINDOW: self.windows.take(batch)}
-        if ELAPSED in self._names and self._time_ms is not None:
-            inputs[ELAPSED] = _elapsed(self.windows, self._time_ms, batch)
+        elapsed = self.windows.elapsed(batch) if ELAPSED in self._names else None
+        if elapsed is not None:
+            inputs[ELAPSED] = elapsed
         if ENTITY in self._names:
             inputs[ENTITY] = self._place[batch]
         return inputs
@@ -140,16 +140,6 @@ class _Mean:
     def values(self) -> Float64:
         """(rows,); every row is covered by its own window at least."""
         return self._sum / self._count
-
-
-def _elapsed(windows: Windows, time_ms: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.float32]:
-    """(m, W) seconds from each row to the last, NaN in front."""
-    age = np.arange(windows.window - 1, -1, -1)
-    last = windows.last[places, None]
-    milliseconds = time_ms[last] - time_ms[np.maximum(last - age, 0)]
-    seconds = np.asarray(milliseconds / 1000, dtype=np.float32)
-    seconds[age >= windows.length[places, None]] = np.nan
-    return seconds
 
 
 def _entity_places(entities: Sequence[str], manifest: Manifest) -> NDArray[np.int64]:

@@ -296,7 +296,7 @@ class Sessions:
         return Task(
             training=_events(sessions.filter(is_training)).drop_columns([LABEL]),
             scored=_events(sessions.filter(pc.invert(is_training))),
-            columns={"entity": "session"},
+            columns={"entity": "session", "log_ids": "template"},
             judge=self._judge,
             normal=lambda labelled: ~labelled.label,
         )

@@ -17,17 +17,17 @@ from export.detector import Detector as UntrainedDetector
 from export.detector import Fitted, raw_scores
 from export.errors import DataError, UsageError
 from export.families import FAMILIES, NOT_COMPARED, Family, baseline, either, make_detector
-from export.golden import golden_windows, probing_windows
+from export.golden import golden_inputs, probing_inputs
 from export.graph import ScoredDetector
 from export.onnx_file import to_onnx
 from export.parity import BATCHES, check_parity, tolerances, torch_outputs
-from export.recommendation import FEWEST_WINDOWS, with_window
+from export.recommendation import FEWEST_WINDOWS, recommended
 from export.report import PCA_VALIDATION_ERROR, VALIDATION_ERROR, TrainingReport, beside_pca
 from export.search import Space
 from export.time_ranges import time_ranges
 from export.training_config import TrainingConfig
 from export.windows import Parts, Windows, cut
-from schemas.artifact import WINDOW, verified_digest
+from schemas.artifact import verified_digest
 from schemas.manifest import (
     QUANTILE_LEVELS,
     Calibration,
@@ -77,7 +77,7 @@ def train(config: TrainingConfig, watch: Watch, *, families: Mapping[str, Family
     dataset = _dataset(config)
     watch.stage("reading")
     survey = dataset.survey(lambda rows: watch.rows(rows, None))
-    config = with_window(config, survey.rows_of_entity, features=len(dataset.columns.features))
+    config = recommended(config, survey.rows_of_entity, features=len(dataset.columns.features))
     config = config.with_alarm_rate(survey.events_per_day)
     detector = make_detector(config, dataset.columns.features, families)
     space = None if config.search is None else Space.of(config, dataset.columns.features, families)
@@ -107,7 +107,7 @@ def train(config: TrainingConfig, watch: Watch, *, families: Mapping[str, Family
 
 
 def _dataset(config: TrainingConfig) -> Dataset:
-    dataset = open_dataset(config.data, config, features=config.features)
+    dataset = open_dataset(config.data, config, features=config.columns, ids=config.log_ids)
     if config.max_gap is not None and dataset.columns.timestamp is None:
         raise UsageError("--max-gap needs --timestamp: without times there are no gaps to see.")
     if config.exclude_ranges is not None and dataset.columns.timestamp is None:
@@ -130,6 +130,7 @@ def _parts(dataset: Dataset, survey: Survey, config: TrainingConfig, watch: Watc
         min_length=config.warm_length,
         max_gap_ms=max_gap_ms,
         excluded_ms=time_ranges(config.exclude_ranges or ()),
+        timed="velocities" in config.derivations,
     )
     for name, fewest in FEWEST_WINDOWS.items():
         found = len(getattr(parts, name))
@@ -177,19 +178,19 @@ def _repeatable(threads: int) -> Iterator[None]:
 
 def _checked_file(config: TrainingConfig, module: ScoredDetector, windows: Windows, manifest: Manifest) -> bytes:
     """The sealed file, once ONNX Runtime was seen to agree with PyTorch about it. Raises ParityError otherwise."""
-    probes = probing_windows(windows, min_length=config.warm_length, seed=config.seed)
-    golden = golden_windows(windows, min_length=config.warm_length)
+    probes = probing_inputs(windows, min_length=config.warm_length, seed=config.seed)
+    golden = golden_inputs(windows, min_length=config.warm_length)
     outputs = torch_outputs(module, golden)
     complete = manifest.model_copy(
         update={
             "golden": Golden(
-                inputs={WINDOW: Tensor.of(golden)},
+                inputs={name: Tensor.of(value) for name, value in golden.items()},
                 outputs={name: Tensor.of(value) for name, value in outputs.items()},
                 tolerances=tolerances(outputs, leeway=_GOLDEN_LEEWAY),
             )
         }
     )
-    content = sealed_artifact(to_onnx(module, probes[:8]), complete)
+    content = sealed_artifact(to_onnx(module, {name: values[:8] for name, values in probes.items()}), complete)
     check_parity(content, module, probes)
     return content
 

@@ -42,6 +42,15 @@ class TrainingConfig(BaseModel):
     timestamp_unit: Literal["s", "ms", "us", "ns", "iso8601"] | None = None
     features: Annotated[list[str], BeforeValidator(_split_at_commas), Field(min_length=1)] | None = None
     kind: Literal["sensor", "tabular", "log", "image"] | None = None
+    log_ids: Annotated[str, Field(min_length=1)] | None = None
+    derive: (
+        Annotated[
+            list[Literal["differences", "ratios", "rolling", "velocities", "none"]],
+            BeforeValidator(_split_at_commas),
+            Field(min_length=1),
+        ]
+        | None
+    ) = None
     exclude_ranges: Annotated[list[str], BeforeValidator(_split_at_commas), Field(min_length=1)] | None = None
     detector: str = "auto"
     window: Annotated[int, Ge(1), Le(4096)] | None = None
@@ -65,27 +74,42 @@ class TrainingConfig(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> "TrainingConfig":
-        names = [*(self.features or []), *filter(None, (self.entity, self.timestamp))]
+        names = [*(self.features or []), *filter(None, (self.entity, self.timestamp, self.log_ids))]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(
-                f"The column {repeated[0]!r} is named twice among --entity, --timestamp and --features: name it once"
+                f"The column {repeated[0]!r} is named twice among --entity, --timestamp, --features and --log-ids: "
+                "name it once"
             )
         if self.min_length is not None and self.window is not None and self.min_length > self.window:
             raise ValueError(
                 f"--min-length {self.min_length} is more than the window's {self.window} rows:"
                 " lower it, or raise --window"
             )
-        if self.kind == "log":
-            raise ValueError(
-                "--kind log cannot be trained yet: train on numbers, such as counts a minute, as --kind sensor"
-            )
-        if self.kind in {"tabular", "image"} and self.window not in {None, 1}:
+        if self.kind in {"tabular", "image"} and self.window not in {None, 1} and not self.derivations:
             raise ValueError(f"--kind {self.kind} judges each event by itself: leave --window {self.window} out")
         if self.kind == "sensor" and self.window == 1:
             raise ValueError("--window 1 judges each event by itself: that is --kind tabular")
+        if self.derivations and self.kind != "tabular":
+            raise ValueError("--derive is for events that are judged by their entity's past: give --kind tabular too")
+        if self.derivations and self.window == 1:
+            raise ValueError("--derive compares an event with those before it: --window 1 leaves none")
+        if self.derive is not None and "none" in self.derive and len(self.derive) > 1:
+            raise ValueError("--derive none stands alone")
+        if "velocities" in self.derivations and self.timestamp is None:
+            raise ValueError("--derive velocities needs --timestamp: without times there is no last hour")
         if self.output.suffix != ".onnx":
             raise ValueError(f"--output {self.output}: its name must end in .onnx")
+        return self
+
+    @model_validator(mode="after")
+    def _log_ids_of_logs(self) -> "TrainingConfig":
+        if self.kind == "log" and self.log_ids is None:
+            raise ValueError("--kind log needs --log-ids: the column of template numbers")
+        if self.log_ids is not None and self.kind != "log":
+            raise ValueError("--log-ids names the templates of log lines: give --kind log too")
+        if self.log_ids is not None and self.features is not None:
+            raise ValueError("--log-ids and --features: an event of a log is its template alone; leave --features out")
         return self
 
     @model_validator(mode="after")
@@ -111,9 +135,23 @@ class TrainingConfig(BaseModel):
         return self.kind or ("tabular" if self.window == 1 else "sensor")
 
     @property
+    def columns(self) -> list[str] | None:
+        """The columns to learn; None = every other numeric one."""
+        return self.features if self.log_ids is None else [self.log_ids]
+
+    @property
+    def derivations(self) -> tuple[str, ...]:
+        """What is derived of an event's past."""
+        return tuple(name for name in self.derive or () if name != "none")
+
+    @property
     def warm_length(self) -> int:
-        """Rows from which on a window is scored in earnest: half a window unless told otherwise."""
-        return self.min_length or max(1, self.window_rows // 2)
+        """Rows from which on a window is scored in earnest: half a window unless told otherwise.
+
+        An event beside its past, or a line of a log, is one from the first on.
+        """
+        at_once = self.kind == "log" or self.derivations
+        return self.min_length or (1 if at_once else max(1, self.window_rows // 2))
 
     def with_alarm_rate(self, events_per_day: float | None) -> "TrainingConfig":
         """With the alarm rate that keeps to the budget of alerts a day; as it is where none was given.

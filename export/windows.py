@@ -5,7 +5,7 @@ Knows neither files nor detectors. A window reaches back over no other entity, o
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,8 @@ class Windows:
     last: NDArray[np.int64]  # (m,) the scored row of each window
     length: NDArray[np.int64]  # (m,) rows seen, 1..W
     window: int
+    time_ms: NDArray[np.int64] | None = None
+    """(n,) of the rows, where the time between events counts."""
 
     def __len__(self) -> int:
         """The number of windows."""
@@ -47,16 +49,32 @@ class Windows:
         values[age >= self.length[places, None]] = np.nan
         return values
 
+    def elapsed(self, places: NDArray[np.int64]) -> NDArray[np.float32] | None:
+        """(len(places), W) seconds from each row to the last, NaN in front; None where no times are known."""
+        if self.time_ms is None:
+            return None
+        age = np.arange(self.window - 1, -1, -1)
+        last = self.last[places, None]
+        milliseconds = self.time_ms[last] - self.time_ms[np.maximum(last - age, 0)]
+        seconds = np.asarray(milliseconds / 1000, dtype=np.float32)
+        seconds[age >= self.length[places, None]] = np.nan
+        return seconds
+
+    def inputs(self, places: NDArray[np.int64]) -> tuple[NDArray[np.float32], ...]:
+        """What a detector takes: the windows and, where times are known, the seconds that have elapsed."""
+        elapsed = self.elapsed(places)
+        return (self.take(places),) if elapsed is None else (self.take(places), elapsed)
+
     def spread(self, count: int) -> "Windows":
         """At most `count` of them, evenly spread."""
         if len(self) <= count:
             return self
         kept = _spread(np.arange(len(self)), count)
-        return Windows(rows=self.rows, last=self.last[kept], length=self.length[kept], window=self.window)
+        return replace(self, last=self.last[kept], length=self.length[kept])
 
     def newest(self, rows: int) -> "Windows":
         """The same windows, but no more than so many of their newest rows."""
-        return Windows(rows=self.rows, last=self.last, length=np.minimum(self.length, rows), window=rows)
+        return replace(self, length=np.minimum(self.length, rows), window=rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,10 +110,11 @@ def cut(
     min_length: int,
     max_gap_ms: int | None,
     excluded_ms: Sequence[tuple[int, int]] = (),
+    timed: bool = False,
 ) -> Parts:
     """The windows of at least `min_length` rows, by part. Shorter ones are warming: the worker never alarms on them.
 
-    No window holds a row of the excluded ranges of time, whose ends belong to them.
+    No window holds a row of the excluded ranges of time, whose ends belong to them. `timed` ones know their times.
     """
     sorted_sample = _in_order(sample)
     part = part_of(
@@ -110,7 +129,13 @@ def cut(
 
     def windows_of(wanted: int) -> Windows:
         last = np.flatnonzero(sorted_sample.scored & (part == wanted) & (length >= min_length))
-        return Windows(rows=sorted_sample.features, last=last, length=length[last], window=window)
+        return Windows(
+            rows=sorted_sample.features,
+            last=last,
+            length=length[last],
+            window=window,
+            time_ms=sorted_sample.event_time_ms if timed else None,
+        )
 
     return Parts(
         training=windows_of(TRAINING),
@@ -134,7 +159,13 @@ def every_window(sample: Sample, *, window: int, max_gap_ms: int | None) -> Wind
     """The window of every row, warming ones too; the rows are sorted already, by entity and position."""
     whole = np.zeros(len(sample.entity), dtype=np.int8)
     length = _lengths(sample, whole, window=window, max_gap_ms=max_gap_ms)
-    return Windows(rows=sample.features, last=np.arange(len(length)), length=length, window=window)
+    return Windows(
+        rows=sample.features,
+        last=np.arange(len(length)),
+        length=length,
+        window=window,
+        time_ms=sample.event_time_ms,
+    )
 
 
 def _in_order(sample: Sample) -> Sample:

@@ -30,4 +30,4 @@ def test_every_configuration_is_on_the_page() -> None:
         kind: " ".join(f"`--{name} {value}`" for name, value in options.items()) or "none"
         for kind, options in CONFIGURATIONS.items()
     }
-    assert {kind: options for kind, options in rows.items() if options != "cannot be trained yet"} == told
+    assert rows == told

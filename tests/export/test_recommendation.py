@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from export.recommendation import sensor_window, with_window
+from export.recommendation import recommended, sensor_window, with_window
 from export.training_config import load_config
 
 GIVEN = {"data": ["a.csv"], "output": "a.onnx"}
@@ -31,7 +31,15 @@ def test_the_window_holds_the_rows_that_count_as_warm() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "window"),
-    [({}, 64), ({"kind": "sensor"}, 64), ({"kind": "tabular"}, 1), ({"kind": "image"}, 1), ({"window": 7}, 7)],
+    [
+        ({}, 64),
+        ({"kind": "sensor"}, 64),
+        ({"kind": "tabular"}, 1),
+        ({"kind": "tabular", "derive": "ratios"}, 64),
+        ({"kind": "image"}, 1),
+        ({"kind": "log", "log_ids": "template"}, 64),
+        ({"window": 7}, 7),
+    ],
 )
 def test_the_kind_decides_and_the_user_above_it(settings: dict[str, object], window: int) -> None:
     chosen = with_window(load_config(None, {**GIVEN, **settings}), np.array([10_000]), features=3)
@@ -44,3 +52,21 @@ def test_the_kind_decides_and_the_user_above_it(settings: dict[str, object], win
 )
 def test_the_kind_follows_from_the_window_where_it_is_not_named(settings: dict[str, object], kind: str) -> None:
     assert load_config(None, {**GIVEN, **settings}).event_kind == kind
+
+
+@pytest.mark.parametrize(
+    ("settings", "derived"),
+    [
+        ({"kind": "tabular", "entity": "customer"}, ("ratios", "rolling")),
+        ({"kind": "tabular", "entity": "customer", "derive": "none"}, ()),
+        ({"kind": "tabular", "entity": "customer", "window": 1}, ()),
+        ({"kind": "tabular"}, ()),
+        ({"kind": "sensor", "entity": "customer"}, ()),
+    ],
+)
+def test_events_that_belong_to_someone_are_compared_with_theirs(
+    settings: dict[str, object], derived: tuple[str, ...]
+) -> None:
+    config = load_config(None, {**GIVEN, **settings})
+    assert recommended(config, np.array([9, 9, 1]), features=3).derivations == derived
+    assert recommended(config, np.array([9, 1, 1]), features=3).window_rows in {1, 2}

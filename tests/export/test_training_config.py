@@ -70,7 +70,6 @@ def test_a_window_counts_from_half_its_rows_on() -> None:
             "--events-per-day says what --alerts-per-day is out of: give that too, or leave it out.",
         ),
         ({"alerts_per_day": 0}, "--alerts-per-day must be more than 0, not 0."),
-        ({"kind": "log"}, "--kind log cannot be trained yet: train on numbers"),
         ({"kind": "tabular", "window": 8}, "--kind tabular judges each event by itself: leave --window 8 out."),
         ({"kind": "sensor", "window": 1}, "--window 1 judges each event by itself: that is --kind tabular."),
         ({"kind": "sound"}, "--kind must be 'sensor', 'tabular', 'log' or 'image', not 'sound'."),
