@@ -65,7 +65,7 @@ def fit_curve(raw: NDArray[np.float32], *, alarm_rate: float) -> PValueCurve:
     exceedances = min(max(round(count * _TAIL_SHARE), _FEWEST_EXCEEDANCES), count // 2)
     tail_place = count - 1 - exceedances
     places = _knot_places(count, tail_place)
-    # p = (how many others scored at least as high, + 1) / (n + 1): of what is counted, as lines are, many score the same
+    # p = (how many others scored at least as high, + 1) / (n + 1): where lines are counted many are equal
     surprise = -np.log((count - np.searchsorted(ordered, ordered[places])) / (count + 1))
     knots, surprise = _rising(np.append(0.0, ordered[places]), np.append(0.0, surprise))
     excess = ordered[tail_place + 1 :] - ordered[tail_place]

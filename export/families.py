@@ -28,7 +28,6 @@ Make = Callable[[TrainingConfig, Sequence[str]], Detector]
 """The settings, their window chosen, and the features' names become an untrained detector."""
 
 _OF_LOGS = "ae"  # what `auto` means for counts of templates
-_SHORT_VIEW = 16  # rows: what is over soon is lost in the mean over a long window
 _WINDOW_NOISE, _EVENT_NOISE = 0.5, 2.0  # largest standard deviation of the noise, in z-scores
 
 

@@ -29,6 +29,7 @@ from export.reconstruction import denoising_error
 from export.report import SearchReport
 from export.trade_off import TRADE_OFF
 from export.training_config import TrainingConfig
+from export.view import Viewed
 from export.windows import Parts
 
 SEARCH = "search"
@@ -165,6 +166,8 @@ def study_path(output: Path) -> Path:
 
 def _rebuilder(config: TrainingConfig, features: Sequence[str], families: Mapping[str, Family]) -> Rebuilder:
     detector = make_detector(config, features, families)
+    if isinstance(detector, Viewed):
+        raise UsageError("--search cannot turn knobs behind --kind log or --derive: leave out, or give --derive none.")
     if not isinstance(detector, Rebuilder):
         raise UsageError(
             f"--search turns the knobs of one family, and {config.detector} is of several: name one, such "

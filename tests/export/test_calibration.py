@@ -90,6 +90,12 @@ def test_equal_scores_make_a_curve_too() -> None:
         assert result.score[2] > 1
 
 
+def test_a_score_that_many_windows_share_is_as_common_as_they_are() -> None:
+    curve = fit_curve(np.repeat([1.0, 2.0, 3.0], [900, 60, 40]).astype(np.float32), alarm_rate=0.01)
+    p_value = scored(curve, np.array([1.0, 2.0, 3.0])).p_value.numpy()
+    np.testing.assert_allclose(p_value, [1, 0.1, 0.04], atol=0.001)
+
+
 @pytest.mark.parametrize(
     "held_back",
     [

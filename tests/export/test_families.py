@@ -17,6 +17,7 @@ from export.ranking import auroc
 from export.training import train
 from export.training_config import KNOBS, load_config
 from export.windows import Windows
+from schemas.artifact import WINDOW as WINDOW_INPUT
 from tests.export.conftest import SilentWatch, config, machine
 from worker.model_store import load_artifact
 
@@ -79,7 +80,8 @@ def test_the_runtime_agrees_whatever_is_missing(family: str) -> None:
     probes[3, :, 0] = np.nan
     probes[4, -1] = np.finfo(np.float32).max
     module = scored(found, seen)
-    check_parity(to_onnx(module, probes[:8]).SerializeToString(), module, probes)  # batches of 1, 3, 64, 1000
+    model = to_onnx(module, {WINDOW_INPUT: probes[:8]}).SerializeToString()
+    check_parity(model, module, {WINDOW_INPUT: probes})  # batches of 1, 3, 64, 1000
     assert torch.isfinite(torch.cat([value.flatten() for value in module(torch.from_numpy(probes))])).all()
 
 
@@ -125,7 +127,7 @@ def test_what_is_recommended_gives_the_same_file_again(machines: Path, tmp_path:
     assert first.digest == second.digest
     artifact = load_artifact(str(first.output), sha256=first.digest)  # the worker takes it
     assert artifact.manifest.kind == kind
-    assert artifact.manifest.window == {"sensor": 64, "tabular": 1}[kind]
+    assert artifact.manifest.window == 64  # rows of a machine, of which a tabular event is the last
 
 
 @pytest.mark.parametrize("family", FAMILIES)

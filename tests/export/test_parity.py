@@ -42,3 +42,13 @@ def test_what_is_not_finite_never_passes() -> None:
     other = outputs()
     other[SCORE][0] = np.nan
     assert difference(other, outputs()) == "output 'score' is not finite"
+
+
+def test_only_of_what_is_expected_both_may_have_no_opinion() -> None:
+    one, other = outputs(), outputs()
+    one[EXPECTED][0] = np.nan
+    assert difference(one, other) == difference(other, one) == "output 'expected' is not finite"
+    other[EXPECTED][0] = np.nan
+    assert difference(one, other) is None
+    one[SCORE][0] = other[SCORE][0] = np.nan
+    assert difference(one, other) == "output 'score' is not finite"
