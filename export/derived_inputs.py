@@ -32,7 +32,7 @@ class DerivedInputs(View):
     def __init__(self, features: Sequence[str], derive: Sequence[str], least: NDArray[np.float32]) -> None:
         super().__init__()
         self.derive = tuple(name for name in DERIVATIONS if name in derive)
-        self.names = (*features, *(name for derivation in self.derive for name in _names(derivation, features)))
+        self.names = derived_names(features, derive)
         self.features = len(features)
         self.register_buffer("least", torch.from_numpy(least))
         self.register_buffer("culprit", torch.tensor([_culprits(name, features) for name in self.names]))
@@ -65,6 +65,12 @@ class DerivedInputs(View):
         """(batch, F) the event's value over the window's median."""
         middle = _median(window, seen).abs()
         return window[:, -1] / torch.maximum(middle, self.least)
+
+
+def derived_names(features: Sequence[str], derive: Sequence[str]) -> tuple[str, ...]:
+    """(D,) what the detector behind the view is shown."""
+    wanted = (derivation for derivation in DERIVATIONS if derivation in derive)
+    return (*features, *(name for derivation in wanted for name in _names(derivation, features)))
 
 
 def least_divisors(rows: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ from pydantic import JsonValue
 
 from export.autoencoder import Perceptron, denoising_sizes, layer_sizes, refuse_both
 from export.convolutional import ConvolutionalAutoencoder, channel_sizes
-from export.derived_inputs import DerivedInputs, least_divisors
+from export.derived_inputs import DerivedInputs, derived_names, least_divisors
 from export.detector import Detector
 from export.ensemble import Ensemble, Member
 from export.errors import UsageError
@@ -73,7 +73,7 @@ def _behind_view(config: TrainingConfig, features: Sequence[str], family: Family
         )
     if config.derivations:
         return Viewed(
-            family=family.make(alone, features).family,
+            family=family.make(alone, derived_names(features, config.derivations)).family,
             view=lambda rows: DerivedInputs(features, config.derivations, least_divisors(rows)),
             detector=lambda names: family.make(alone, names),
             hyperparameters=lambda view: {"derived": list(view.names[len(features) :])},
