@@ -32,7 +32,8 @@ def labelled(task: Task, folder: Path) -> LabelledRows:
     known = {"entity": None, "timestamp": None, "timestamp_unit": None} | dict(task.columns)
     keys = {known["entity"], known["timestamp"], LABEL}
     names = tuple(name for name in task.scored.column_names if name not in keys)
-    columns = choose_columns(tables, **known, features=with_label(names, LABEL))
+    ids = known.pop("log_ids", None)
+    columns = choose_columns(tables, **known, features=with_label(names, LABEL), ids=ids)
     return read_labelled(Dataset(tables, columns), lambda done, total: None)
 
 

@@ -60,7 +60,7 @@ def test_a_window_counts_from_half_its_rows_on() -> None:
             {"window": 32, "min_length": "33"},
             "--min-length 33 is more than the window's 32 rows: lower it, or raise --window.",
         ),
-        ({"entity": "a", "features": "a,b"}, "The column 'a' is named twice among --entity, --timestamp and --feat"),
+        ({"entity": "a", "features": "a,b"}, "The column 'a' is named twice among --entity, --timestamp,"),
         (
             {"alerts_per_day": 5, "alarm_rate": 0.01},
             "--alarm-rate and --alerts-per-day both say how many alarms there may be: give one of them.",
