@@ -68,6 +68,8 @@ def _quiet_exporter() -> Iterator[None]:
         # torch's own GRU lays out its weights anew while it is traced, and the loop over time asks for sizes.
         warnings.filterwarnings("ignore", category=UserWarning, message=r"The tensor attributes? .*_flat_weights")
         warnings.filterwarnings("ignore", category=FutureWarning, message=r".*_check_is_size")
+        # The batch is one axis under one name, of every input.
+        warnings.filterwarnings("ignore", category=UserWarning, message=r"# The axis name: batch will not be used")
         try:
             yield
         finally:

@@ -119,7 +119,7 @@ def test_the_worker_takes_an_artifact_of_logs_and_blames_the_line(log: tuple[Net
     _, manifest, path = log
     assert (manifest.kind, manifest.feature_names, manifest.min_length) == ("log", ("template",), 1)
     assert manifest.detector.hyperparameters["templates"] == 7
-    artifact = load_artifact(str(path))
+    artifact = load_artifact(str(path), sha256=manifest.digest)
     assert artifact.manifest.digest == manifest.digest
     network = log[0]
     window = np.full((1, manifest.window, 1), np.nan, dtype=np.float32)
@@ -224,7 +224,8 @@ def test_all_derivations_survive_the_way_into_a_file_and_the_worker(tmp_path: Pa
     content, manifest = read_artifact(output)
     network = Network(content, manifest)
     assert ELAPSED in network.inputs
-    assert Detector(load_artifact(str(output)), ExplainRule(when="never", top=1)).needs_elapsed
+    artifact = load_artifact(str(output), sha256=report.digest)
+    assert Detector(artifact, provider="cpu", threads=1, explain=ExplainRule(when="never", threshold=1.0)).needs_elapsed
     window = np.full((1, 16, 1), 10, dtype=np.float32)
     seldom, often = (
         network({"window": window, "elapsed": step * np.arange(15, -1, -1, dtype=np.float32)[None]})[SCORE][0]
