@@ -160,7 +160,7 @@ def test_what_is_no_template_number_is_refused_with_its_row(tmp_path: Path, valu
 
 def test_templates_by_name_are_refused_for_the_worker_reads_numbers(tmp_path: Path) -> None:
     table = pa.table({"session": ["a", "a"], "template": ["E5", "E22"]})
-    with pytest.raises(UsageError, match="--log-ids template: it holds string; a worker reads numbers"):
+    with pytest.raises(UsageError, match="--log-ids template: it holds string, not numbers"):
         trained(table, tmp_path, kind="log", entity="session", log_ids="template")
 
 
