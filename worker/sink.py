@@ -239,7 +239,9 @@ class TransactionalSink:
         self._transaction_timeout_s = transaction_timeout_s
         self._clock = clock
         self._began_s: float | None = None
-        self._late_until_s = 0.0
+        self._late_until_s: float | None = None
+        """Until when a start of ours that failed may reach the brokers and fence us; then until a commit shows that it
+        did not."""
 
     def renew(self, timeout_s: float) -> None:
         """A new producer; the brokers end what an earlier one of the same transactional.id left open."""
@@ -298,6 +300,8 @@ class TransactionalSink:
             except KafkaException as failure:
                 self._judge(failure)
             self._began_s = None
+            if self._late_until_s is not None and self._clock() >= self._late_until_s:
+                self._late_until_s = None
 
         return settle
 
@@ -376,7 +380,7 @@ class TransactionalSink:
         now_s = self._clock()
         if self._began_s is not None and now_s - self._began_s >= self._transaction_timeout_s:
             lost = self._publisher.lost("the transaction outlived its timeout and was fenced")
-        elif now_s < self._late_until_s:
+        elif self._late_until_s is not None:
             lost = self._publisher.lost("it was fenced by an earlier producer of this worker, whose start came late")
         else:
             self._publisher.give_up()

@@ -139,6 +139,7 @@ class World:
             self.bus.create(topic, partitions=terms.partitions)
         self.lives: list[Life] = []
         self._free_names: list[str] = []
+        self._late_starts: set[str] = set()
         self._names = map("worker-{}".format, count(1))
         self._written = 0
         self._log_starts: dict[tuple[str, int], list[int]] = {}
@@ -292,7 +293,8 @@ class World:
             output_partitions=self._terms.partitions,
             transactional_id=name,
         )
-        life = Life(name, process, worker)
+        # The start of a process that died may arrive late and fence the next of its name, which cannot know of it.
+        life = Life(name, process, worker, has_double=name in self._late_starts)
         self.lives.append(life)
         self._live(life, worker.begin)
 
@@ -335,6 +337,8 @@ class World:
                 break
             self.turn(life, 1)
         met = [call for call in blows if not life.process.awaits_fate(call)]
+        if "init_transactions" in met and blows["init_transactions"] is Fate.LATE:
+            self._late_starts.add(life.name)
         life.process.forget_fates()
         return met
 
