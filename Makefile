@@ -5,7 +5,7 @@ DEMO   := .venv-demo
 DEV    := .venv
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-kafka test test-image test-page test-sinks chaos chaos-campaign load soak mutants fuzz simulate check bench broker lock clean
+.PHONY: help demo demo-kafka test test-image test-kubernetes test-page test-sinks chaos chaos-campaign load soak mutants fuzz simulate check bench broker lock clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -30,6 +30,10 @@ test-page: $(DEV)/.ready ## Show the worker's page to Chromium, light and dark, 
 test-sinks: $(DEV)/.ready ## The examples for ClickHouse and Flink on the real engines (a few hundred megabytes, once)
 	@$(DEV)/bin/python -m tests.broker install
 	$(DEV)/bin/python -m pytest tests/sinks/engine_checks.py $(ARGS)
+
+test-kubernetes: $(DEV)/.ready ## Install the chart on a real Kubernetes of one node, and strike it under load (on Debian, as root: Go, containerd)
+	@$(DEV)/bin/python -m tests.broker install
+	@$(DEV)/bin/python -m tests.kubernetes $(ARGS)
 
 SEED    ?= 1
 MINUTES ?= 10
