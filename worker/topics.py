@@ -1,5 +1,6 @@
 """The topics named in the settings: waits until brokers answer and the topics are there, or says what is missing."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import cast
@@ -13,8 +14,12 @@ from worker.batch import TopicPartition
 from worker.errors import BrokerError
 from worker.kafka_clients import BrokerComplaint, Properties, client, common_properties, patience_s
 
+log = logging.getLogger(__name__)
+
 _CALL_TIMEOUT_S = 2.0
 _PAUSE_S = 0.2
+_TELL_EVERY_S = 30.0
+"""Whoever waits for an hour says more than once what for."""
 
 
 class Topics:
@@ -33,16 +38,22 @@ class Topics:
     def wait_for(self, *, stopping: Callable[[], bool]) -> int | None:
         """The output topic's partition count, once brokers answer and every topic is there and ours to use.
 
-        None where it was told to stop meanwhile. Raises BrokerError after `kafka.start_timeout_s`.
+        Meanwhile the log tells what is waited for. None where it was told to stop meanwhile. Raises BrokerError after
+        `kafka.start_timeout_s`.
         """
-        deadline = time.monotonic() + patience_s(self._kafka.start_timeout_s)
+        tell_s = time.monotonic()
+        deadline = tell_s + patience_s(self._kafka.start_timeout_s)
         while not stopping():
             left_s = deadline - time.monotonic()
             try:
                 counts = {topic: self._partition_count(topic, min(_CALL_TIMEOUT_S, left_s)) for topic in self._named()}
-            except BrokerError:
-                if time.monotonic() > deadline:
+            except BrokerError as error:
+                now_s = time.monotonic()
+                if now_s > deadline:
                     raise
+                if now_s >= tell_s:
+                    log.warning("waiting for another %.0f s at most: %s", deadline - now_s, error)
+                    tell_s = now_s + _TELL_EVERY_S
                 time.sleep(_PAUSE_S)
             else:
                 self._refuse_compaction()
@@ -88,10 +99,7 @@ class Topics:
             told = self._described(topic, timeout_s)
         except KafkaException as error:
             self._reader.poll(0)  # lets the client say what was wrong
-            raise BrokerError(
-                f"No broker answered within {self._kafka.start_timeout_s:g} s at kafka.bootstrap_servers: "
-                f"{self._complaint.sentence}."
-            ) from error
+            raise BrokerError(f"No broker answered at kafka.bootstrap_servers: {self._complaint.sentence}.") from error
         if told.error is None:
             return len(told.partitions)
         if told.error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
