@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
         print(error, file=sys.stderr)  # noqa: T201 - the command's output
         return 1
     with machine.ground() as folder:
-        images.save(folder / "images.tar", built)
+        (folder / "images.tar").symlink_to(images.save(built))
         os.environ.update({machine.FOLDER: str(folder), machine.PROGRAMS: str(built)})
         return machine.run([sys.executable, "-m", "pytest", *(arguments or CHECKS)])
 

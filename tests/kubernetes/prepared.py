@@ -21,11 +21,14 @@ OURS = ["PersistentVolumeClaim models", "Secret kafka-user"]
 @contextmanager
 def prepared(node: Node, job: Job, name: str, *, signed_in: Mapping[str, str] = SIGNED_IN) -> Iterator[Release]:
     """The release, not installed; its namespace, the Secret, and the claim with the model are there."""
-    with namespace(node.api, name):
-        for one in (_secret(name, signed_in), _volume(name, job.folder), _claim(name)):
-            node.api.create(one)
-        yield Release(node, name, _values(job))
-    node.api.delete(f"{CORE}/persistentvolumes/{name}")
+    node.api.create(_volume(name, job.folder))
+    try:
+        with namespace(node.api, name):
+            for one in (_secret(name, signed_in), _claim(name)):
+                node.api.create(one)
+            yield Release(node, name, _values(job))
+    finally:
+        node.api.delete(f"{CORE}/persistentvolumes/{name}")
 
 
 def pinned(model: Path) -> Object:
