@@ -8,7 +8,7 @@ DEV    := .venv
 .PHONY: help demo demo-kafka test test-image test-kubernetes test-page test-sinks chaos chaos-campaign load soak mutants fuzz simulate check bench broker lock clean
 
 help: ## This list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
 demo: $(DEMO)/.ready ## Train on real machine data, run the worker on an embedded cluster, show what it found (needs Python alone)
 	@$(DEMO)/bin/anomaly-worker demo
