@@ -18,7 +18,7 @@ from export.detector import Detector, Fitted, OnEpoch, raw_scores
 from export.graph import shares
 from export.windows import Windows
 
-_SMALLEST_USUAL = 1e-6
+_SMALLEST_USUAL = 1e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,9 @@ from torch.nn import functional
 from export.learning import Lessons
 from export.reconstruction import Frame, Rebuilt, ReconstructionModule, recent_rows
 
-_NOTHING = 1e-6  # of a usual error
+_HUSH = 0.1
+"""Of a usual error. A root is infinitely steep at 0, where errors are nothing but rounding: sqrt(error + hush^2) - hush
+stands for it, which is nearly the same for errors that matter."""
 
 
 class FeaturewiseModule(ReconstructionModule):
@@ -33,9 +35,10 @@ class FeaturewiseModule(ReconstructionModule):
         for rows in (self.window, recent_rows(self.window)):
             newest = squared[:, -rows:]
             cells = known[:, -rows:].sum(dim=1).clamp(min=1.0)  # (batch, F)
-            root = torch.sqrt(newest.sum(dim=1) * self.per_usual / cells)
-            pull = self.per_usual / (cells * root.clamp(min=_NOTHING))
-            raw = raw + root.sum(dim=1) / self.features
+            root = torch.sqrt(newest.sum(dim=1) * self.per_usual / cells + _HUSH**2)
+            # As (root - hush) * (root + hush) is the error, this shares root - hush among the cells.
+            pull = self.per_usual / (cells * (root + _HUSH))
+            raw = raw + (root - _HUSH).sum(dim=1) / self.features
             blame = blame + functional.pad(newest * pull[:, None], (0, 0, self.window - rows, 0))
         expected = windows.rebuilt * self.scale + self.mean
         return raw, blame, expected.reshape(shape)

@@ -12,6 +12,11 @@ from export.reconstruction import Frame
 WINDOW, FEATURES = 16, 3
 
 
+def root(error: float) -> float:
+    """Of a mean squared error in its usual size."""
+    return (error + 0.01) ** 0.5 - 0.1
+
+
 @pytest.fixture
 def module() -> FeaturewiseModule:
     """Expects 0 in every cell."""
@@ -30,7 +35,7 @@ def test_the_raw_score_is_the_mean_of_the_features_roots_over_the_window_and_its
     window[0, 0] = torch.tensor([4.0, 8.0, 0.0])  # once in 16 rows, not among the newest
     window[1, -1, 2] = 4.0  # among the newest two
     raw, _, expected = module(window)
-    assert raw.tolist() == pytest.approx([(1 + 1) / 3, (1 + 4 / 2**0.5) / 3])
+    assert raw.tolist() == pytest.approx([(root(1) + root(1)) / 3, (root(1) + root(8)) / 3])
     assert expected.shape == window.shape
 
 
@@ -39,7 +44,13 @@ def test_a_feature_that_leaves_all_measure_counts_by_its_root(module: Featurewis
     window = torch.ones(2, WINDOW, FEATURES)
     window[1, :, 0] = 10.0
     raw, _, _ = module(window)
-    assert raw[1] == pytest.approx(4 * float(raw[0]))  # by squares it would have been 5.8 times
+    assert raw[1] == pytest.approx(4 * float(raw[0]), rel=1e-2)  # by squares it would have been 5.8 times
+
+
+def test_errors_that_are_nothing_but_rounding_hardly_count(module: FeaturewiseModule) -> None:
+    module.weigh(torch.full((FEATURES,), 1e-4))
+    raw, _, _ = module(torch.full((1, WINDOW, FEATURES), 1e-5))
+    assert 0 <= float(raw) < 2e-5  # by plain roots it would have been 2e-3
 
 
 def test_each_features_blame_is_its_part_of_the_score(module: FeaturewiseModule) -> None:
