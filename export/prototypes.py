@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from export.detector import OnEpoch, Round
 from export.learning import Lessons
-from export.reconstruction import Frame, ReconstructionModule, batches, mean_error
+from export.reconstruction import ERROR_FLOOR, Frame, ReconstructionModule, batches, mean_error
 from export.windows import Windows
 
 MOST = 1024
@@ -59,6 +59,7 @@ class PrototypeModule(ReconstructionModule):
             before = nearest
             self._move(normal, seen, nearest)
             on_epoch(done, _ROUNDS, mean_error(self, validation.spread(_AT_ONCE)))
+        self.prototypes = _distinct(self.prototypes)
         return ()
 
     def _move(self, normal: Tensor, seen: Tensor, nearest: Tensor) -> None:
@@ -67,6 +68,20 @@ class PrototypeModule(ReconstructionModule):
         total.index_add_(0, nearest, normal)
         cells.index_add_(0, nearest, seen.to(normal.dtype))
         self.prototypes = torch.where(cells > 0, total / cells.clamp(min=1), self.prototypes)
+
+
+def _distinct(prototypes: Tensor) -> Tensor:
+    """(k, n) without those that are next to an earlier one, where training rows stand still but for rounding.
+
+    Which of them is nearest would be a matter of rounding, too, and two runtimes round differently.
+    """
+    near = torch.cdist(prototypes, prototypes, compute_mode="donot_use_mm_for_euclid_dist") ** 2
+    near = near < ERROR_FLOOR * prototypes.shape[1]
+    kept: list[int] = []
+    for place in range(len(prototypes)):
+        if not near[place, kept].any():
+            kept.append(place)
+    return prototypes[kept]
 
 
 def _affordable(windows: Windows, count: int) -> tuple[Windows, int]:

@@ -22,7 +22,7 @@ from export.windows import Windows
 # Chosen on public machine data with one setting for all: see docs/training.md for what each was worth.
 CLIP = 20.0
 _SCALE_FLOOR = 0.05  # of the largest value, at least of 1: a nearly constant feature must not count thousandfold
-_ERROR_FLOOR = 1e-4  # of a squared z-score; what is rebuilt better than this is not told from perfect
+ERROR_FLOOR = 1e-4  # of a squared z-score; what is rebuilt better than this is not told from perfect
 _RECENT_SHARE = 1 / 8  # of the window: the newest rows, counted a second time
 _AT_ONCE = 1024
 
@@ -243,7 +243,7 @@ def usual_error(module: ReconstructionModule, windows: Windows) -> Tensor:
     """(F,) the mean squared error of each feature; 1 where none was seen."""
     total, cells = _squared_errors(module, windows)
     usual = torch.where(cells > 0, total / cells.clamp(min=1), 1.0)
-    return torch.clamp(usual, min=_ERROR_FLOOR).float()
+    return torch.clamp(usual, min=ERROR_FLOOR).float()
 
 
 def recent_rows(window: int) -> int:
