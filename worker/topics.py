@@ -51,7 +51,7 @@ class Topics:
                 now_s = time.monotonic()
                 if now_s > deadline:
                     raise
-                if now_s >= tell_s:
+                if now_s >= tell_s and deadline - now_s > _TELL_EVERY_S:  # else it soon ends with these words
                     log.warning("waiting for another %.0f s at most: %s", deadline - now_s, error)
                     tell_s = now_s + _TELL_EVERY_S
                 time.sleep(_PAUSE_S)

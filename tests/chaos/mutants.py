@@ -117,9 +117,9 @@ MUTANTS = (
         [
             Change(
                 "sink.py",
-                "                self._judge(failure)\n            self._began_s = None\n\n        return settle",
+                "                self._judge(failure)\n            self._began_s = None\n            if self._late",
                 "                if failure.args[0].code() not in _FENCED:\n                    self._judge(failure)\n"
-                "            self._began_s = None\n\n        return settle",
+                "            self._began_s = None\n            if self._late",
             )
         ],
     ),
