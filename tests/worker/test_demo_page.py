@@ -9,9 +9,10 @@ from worker.demo.detection import Detection, by_baseline, trades
 from worker.demo.machines import Incident, Machines, Rows, epoch_ms
 from worker.demo.page import Report, page
 from worker.demo.picture import scores_svg, write_png
-from worker.demo.scoreboard import Contribution, Scored
+from worker.demo.scoreboard import Scored
 from worker.demo.story import Told
 from worker.demo.verdict import HOW_FAIR
+from worker.recently import Contribution
 
 START_MS = epoch_ms("2026-02-01T00:00:00Z")
 STEP_MS = 300_000

@@ -1,7 +1,8 @@
 from worker.demo.machines import Incident, epoch_ms
-from worker.demo.scoreboard import Contribution, Scored
+from worker.demo.scoreboard import Scored
 from worker.demo.story import Told, line, three
 from worker.demo.verdict import Found
+from worker.recently import Contribution
 
 START_MS = epoch_ms("2026-02-02T15:00:00Z")
 MINUTE_MS = 60_000

@@ -9,15 +9,7 @@ import numpy as np
 from worker.batch import Bool
 from worker.demo.baselines import Float64
 from worker.demo.machines import Rows
-
-
-class Contribution(msgspec.Struct, frozen=True):
-    """One feature's part in a score."""
-
-    feature: str
-    share: float
-    value: float | None
-    expected: float | None
+from worker.recently import Contribution
 
 
 class Scored(msgspec.Struct, frozen=True):
