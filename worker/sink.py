@@ -240,18 +240,25 @@ class TransactionalSink:
         self._clock = clock
         self._began_s: float | None = None
         self._late_until_s: float | None = None
-        """Until when a start of ours that failed may reach the brokers and fence us; then until a commit shows that it
-        did not."""
+        """Until when a start of ours that failed may reach the brokers and fence us; then until a commit, or another
+        start, shows that it cannot have."""
 
     def renew(self, timeout_s: float) -> None:
         """A new producer; the brokers end what an earlier one of the same transactional.id left open."""
         self._began_s = None
         self._publisher.renew()
+        began_s = self._clock()
         try:
             self._take_id(timeout_s)
         except ProducerLostError:
             self._late_until_s = self._clock() + _LATE_S
             raise
+        # What fences a producer that began after them is none of them: two workers of one id would each blame itself.
+        self._forget_late_starts(before_s=began_s)
+
+    def _forget_late_starts(self, *, before_s: float) -> None:
+        if self._late_until_s is not None and before_s >= self._late_until_s:
+            self._late_until_s = None
 
     def _take_id(self, timeout_s: float) -> None:
         producer = self._publisher.producer
@@ -300,8 +307,7 @@ class TransactionalSink:
             except KafkaException as failure:
                 self._judge(failure)
             self._began_s = None
-            if self._late_until_s is not None and self._clock() >= self._late_until_s:
-                self._late_until_s = None
+            self._forget_late_starts(before_s=self._clock())
 
         return settle
 

@@ -17,6 +17,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
+from multiprocessing import get_context
 
 from hypothesis import seed
 from hypothesis.stateful import run_state_machine_as_test
@@ -80,7 +81,8 @@ def run(first_seed: int, schedules: int, processes: int) -> Iterator[Outcome]:
     if processes == 1:
         yield from map(run_portion, count(first_seed), portions)
         return
-    with ProcessPoolExecutor(processes) as pool:
+    # Spawned, for Hypothesis draws constants from all modules that a process has loaded: a seed is to mean one thing.
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         begun = [pool.submit(run_portion, first_seed + at, size) for at, size in enumerate(portions)]
         for portion in as_completed(begun):
             yield portion.result()

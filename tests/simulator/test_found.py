@@ -49,3 +49,20 @@ def test_what_is_committed_does_not_go_back_where_partitions_are_given_away_whil
     state.end_in_commit(call="commit_transaction", fate="killed before", worker=0)
     state.commit_times_out(call="commit_transaction", fate="answer lost", worker=0)
     state.teardown()
+
+
+def test_two_workers_of_one_id_do_not_fence_each_other_for_ever_though_each_had_a_start_that_failed(
+    state: Simulation,
+) -> None:
+    """Each took the other's start for its own, which it had given up and which might have come late."""
+    state.begin(terms=Terms(partitions=1), workers=1)
+    state.add_partition()
+    state.add_partition()
+    state.publish(fate="stopped before", worker=0)
+    state.add_partition()
+    state.replace(worker=0)
+    state.begin_anew(fate="lost", worker=0)
+    state.expel(worker=0)
+    state.go_on(worker=0)
+    state.begin_anew(fate="lost", worker=0)
+    state.teardown()

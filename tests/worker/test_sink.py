@@ -329,6 +329,20 @@ def test_fenced_after_a_start_that_failed_may_have_been_that_start_until_a_later
         fenced()
 
 
+def test_a_producer_that_began_after_every_late_start_was_fenced_by_somebody_else(bench: Bench) -> None:
+    """Nothing was committed in between: two workers of one id that fence each other must not go on for ever."""
+    bench.next_start = refusing(KafkaError._TIMED_OUT, retriable=True)
+    with pytest.raises(ProducerLostError):
+        bench.sink.renew(1.0)
+    for waited_s, ends in ((59.0, ProducerLostError), (1.0, FencedError)):
+        bench.clock.now_s += waited_s
+        bench.sink.renew(1.0)
+        bench.sink.publish(batch(1))
+        bench.producer.fail("commit", refusing(KafkaError._FENCED, fatal=True))
+        with pytest.raises(ends):
+            bench.commit()
+
+
 def test_fencing_is_seen_in_a_failed_delivery_too(bench: Bench) -> None:
     bench.sink.publish(batch(1))
     bench.producer.undeliverable = [(kafka_error(KafkaError.INVALID_PRODUCER_EPOCH), "scores")]
