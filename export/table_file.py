@@ -76,7 +76,7 @@ class CsvFile:
     def _fault(self, types: Mapping[str, pa.DataType]) -> str | None:
         """The first row of another length, or value that is not of its type, as a sentence; None for other faults.
 
-        Arrow names no row, so the file is read again by one thread, with every value left as text.
+        Arrow names no row, so the file is read again by one thread, with every value left as its bytes.
         """
         uneven: list[pyarrow.csv.InvalidRow] = []
 
@@ -85,7 +85,7 @@ class CsvFile:
             return "error"
 
         text = pyarrow.csv.ConvertOptions(
-            column_types=dict.fromkeys(types, pa.string()), include_columns=list(types), strings_can_be_null=True
+            column_types=dict.fromkeys(types, pa.binary()), include_columns=list(types), strings_can_be_null=True
         )
         rows_before = 0
         try:
@@ -98,9 +98,8 @@ class CsvFile:
                 for name, wanted in types.items():
                     place = first_unreadable(batch.column(name), wanted)
                     if place is not None:
-                        value = str(batch.column(name)[place].as_py())
                         where = f"{self.name}, row {rows_before + place + 1}"
-                        return f"{where}: {name} holds {value[:40]!r}, which is not a number."
+                        return f"{where}: {name} holds {_complaint(batch.column(name)[place].as_py())}."
                 rows_before += batch.num_rows
         except pa.ArrowInvalid:
             if uneven:
@@ -146,8 +145,16 @@ def open_table(path: Path, *, option: str = "--data") -> TableFile:
     raise UsageError(f"{option} {path}: its name must end in {', '.join(_CSV_ENDINGS + _PARQUET_ENDINGS)}.")
 
 
+def _complaint(value: bytes) -> str:
+    """A value that could not be read, and why."""
+    try:
+        return f"{value.decode()[:40]!r}, which is not a number"
+    except UnicodeDecodeError:
+        return f"{value[:40]!r}, which is not UTF-8: save the file as UTF-8"
+
+
 def first_unreadable(texts: pa.Array, wanted: pa.DataType) -> int | None:
-    """The place of the first text that does not read as `wanted`; None where all do."""
+    """The place of the first text, or bytes of one, that does not read as `wanted`; None where all do."""
     if _reads(texts, wanted):
         return None
     low, high = 0, len(texts)
@@ -159,7 +166,7 @@ def first_unreadable(texts: pa.Array, wanted: pa.DataType) -> int | None:
 
 def _reads(texts: pa.Array, wanted: pa.DataType) -> bool:
     try:
-        pc.cast(pc.utf8_trim_whitespace(texts), wanted)
+        pc.cast(pc.utf8_trim_whitespace(pc.cast(texts, pa.string())), wanted)
     except pa.ArrowInvalid:
         return False
     return True

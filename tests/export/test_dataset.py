@@ -141,6 +141,9 @@ def test_files_that_cannot_be_read_are_refused_by_name(tmp_path: Path) -> None:
         open_table(tmp_path / "empty.csv")
     with pytest.raises(DataError, match=r"latin\.csv: its column names are not UTF-8"):
         survey(tmp_path / "latin.csv")
+    (tmp_path / "cell.csv").write_bytes("x,who\n1,a\n2,ä\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"^cell\.csv, row 2: who holds b'\\xe4', which is not UTF-8: save the file as"):
+        survey(tmp_path / "cell.csv", features=["x"], entity="who")
     with pytest.raises(UsageError, match=r"must end in \.csv"):
         open_table(tmp_path / "notes.txt")
     with pytest.raises(UsageError, match="there is no such file"):
