@@ -4,6 +4,7 @@ Read only, bounded requests, a time limit on slow clients, a few connections at 
 """
 
 import io
+import ipaddress
 import logging
 import socket
 import sys
@@ -17,6 +18,7 @@ from http.client import HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from worker.errors import ConfigError
 
@@ -38,6 +40,8 @@ _CLIENT_TIMEOUT_S = 5.0
 _TURN_S = 0.1
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 _NOTHING_IS_FETCHED = "default-src 'none'; frame-ancestors 'none'"
+_OVERVIEW = "/"
+_BY_ADDRESS_ALONE = "This page is shown under an address or as localhost, and under no other name."
 
 
 class Health:
@@ -176,6 +180,12 @@ class _Answer:
     security_policy: str = _NOTHING_IS_FETCHED
 
 
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    status: HTTPStatus
+    reason: str | None = None
+
+
 def _pages(
     health: Health, render_metrics: Callable[[], bytes], render_page: Callable[[], Page] | None
 ) -> Mapping[str, Callable[[], _Answer]]:
@@ -196,7 +206,29 @@ def _pages(
         page = render_page()
         return _Answer(page.html.encode(), "text/html; charset=utf-8", security_policy=page.security_policy)
 
-    return {**pages, "/": overview}
+    return {**pages, _OVERVIEW: overview}
+
+
+def _answer_to(path: str, host: str | None, pages: Mapping[str, Callable[[], _Answer]]) -> _Answer | _Refusal:
+    page = pages.get(path)
+    if page is None:
+        return _Refusal(HTTPStatus.NOT_FOUND)
+    if path == _OVERVIEW and not _is_address(host):
+        return _Refusal(HTTPStatus.MISDIRECTED_REQUEST, _BY_ADDRESS_ALONE)
+    return page()
+
+
+def _is_address(host: str | None) -> bool:
+    """Whether a request names an address, or localhost, or nothing.
+
+    Any other name may be an outsider's who lets it lead here, so that their own page may read ours in the browser of
+    somebody whom we answer (DNS rebinding).
+    """
+    try:
+        name = urlsplit(f"//{host}").hostname if host else "localhost"
+        return name == "localhost" or bool(ipaddress.ip_address(name or ""))
+    except ValueError:
+        return False
 
 
 class _Bounded(io.RawIOBase):
@@ -248,11 +280,10 @@ def _handler(pages: Mapping[str, Callable[[], _Answer]]) -> type[BaseHTTPRequest
             self._answer(with_body=False)
 
         def _answer(self, *, with_body: bool) -> None:
-            page = pages.get(self.path.partition("?")[0])
-            if page is None:
-                self.send_error(HTTPStatus.NOT_FOUND)
+            answer = _answer_to(self.path.partition("?")[0], self.headers.get("Host"), pages)
+            if isinstance(answer, _Refusal):
+                self.send_error(answer.status, explain=answer.reason)
                 return
-            answer = page()
             self.send_response(HTTPStatus.OK if answer.good else HTTPStatus.SERVICE_UNAVAILABLE)
             self.send_header("Content-Type", answer.kind)
             self.send_header("Content-Length", str(len(answer.body)))

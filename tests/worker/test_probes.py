@@ -74,9 +74,10 @@ def read_all(client: socket.socket) -> bytes:
     return b"".join(parts)
 
 
-def ask(probes: Probes, path: str, verb: str = "GET") -> tuple[int, dict[str, str], bytes]:
+def ask(probes: Probes, path: str, verb: str = "GET", *, named: str = "localhost") -> tuple[int, dict[str, str], bytes]:
     """Status, headers, body."""
-    head, _, body = answer(probes, f"{verb} {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()).partition(b"\r\n\r\n")
+    request = f"{verb} {path} HTTP/1.1\r\nHost: {named}\r\n\r\n"
+    head, _, body = answer(probes, request.encode()).partition(b"\r\n\r\n")
     first, *lines = head.decode("ascii").split("\r\n")
     return int(first.split()[1]), dict(line.split(": ", 1) for line in lines), body
 
@@ -148,6 +149,24 @@ def test_the_page_is_there_where_it_is_wanted(health: Health, serve: Callable[..
     assert headers["Content-Type"] == "text/html; charset=utf-8"
     assert headers["Content-Security-Policy"] == "default-src 'self'"
     assert status(probes, "/livez") == 200
+
+
+@pytest.mark.parametrize("named", ["localhost:8080", "LOCALHOST", "127.0.0.1:8080", "10.0.3.7", "[::1]:8080", ""])
+def test_the_page_is_shown_under_an_address(health: Health, serve: Callable[..., Probes], named: str) -> None:
+    probes = serve(health, render_page=lambda: Page("<p>1</p>", ""))
+    assert ask(probes, "/", named=named)[0] == 200
+
+
+@pytest.mark.parametrize("named", ["evil.example", "localhost.evil.example:8080", "127.0.0.1.evil.example", "[", ":80"])
+def test_the_page_is_not_shown_under_a_name_that_an_outsider_may_lead_here(
+    health: Health, serve: Callable[..., Probes], named: str
+) -> None:
+    probes = serve(health, render_page=lambda: Page("<p>1</p>", ""))
+    code, _, body = ask(probes, "/", named=named)
+    assert code == 421
+    assert b"under an address or as localhost" in body
+    assert b"<p>1</p>" not in body
+    assert ask(probes, "/metrics", named=named)[0] == 200  # which hold no entity, and Prometheus may use a name
 
 
 def test_the_server_does_not_tell_what_it_is_made_of(probes: Probes) -> None:
