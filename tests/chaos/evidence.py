@@ -41,8 +41,6 @@ def _write_lines(path: Path, values: Iterable[object]) -> None:
 def _in_json(ledger: Ledger) -> Iterator[object]:
     for place, record in list(ledger.visible.items()):
         yield {"acknowledged": place, "timestamp": record.timestamp}
-    for place, record in list(ledger.doubtful.items()):
-        yield {"doubtful": place, "timestamp": record.timestamp}
     for place in list(ledger.aborted):
         yield {"aborted": place}
     yield {"uncertain": sorted(ledger.uncertain)}

@@ -72,8 +72,7 @@ def judge(
             verdict.note("seen differently", place=record.place, what=f"{record} afterwards, {then} during the run")
     for place, record in seen.items():
         verdict.note("seen differently", place=place, what=f"{record} during the run, nothing afterwards")
-    answered = {_answers(record) for record in outputs}
-    deleted_since = {place: record for place, record in ledger.doubtful.items() if place in answered}
+    deleted_since = _uncertain_and_deleted(ledger, outputs, starts)
     inputs = ledger.visible | deleted_since | log  # where a batch was sent again, the log knows offsets best
     _hold_checkpoints(verdict, job, checkpoints, inputs.values(), deleted)
     try:
@@ -86,6 +85,26 @@ def judge(
     except FaultsFound as found:
         _add_faults(verdict, found, outputs, data)
     return verdict
+
+
+def _uncertain_and_deleted(
+    ledger: Ledger, outputs: Sequence[LogRecord], starts: Mapping[tuple[str, int], int]
+) -> dict[tuple[str, int, int], LogRecord]:
+    """Events of which nobody knows whether they were written, where they were if they were: answered, and gone since.
+
+    What came out has the event's timestamp, and says where it was. An event has one place.
+    """
+    left = dict(ledger.uncertain)
+    found: dict[tuple[str, int, int], LogRecord] = {}
+    for output in outputs:
+        topic, number, offset = place = _answers(output)
+        if (
+            offset < starts[topic, number]
+            and place not in ledger.visible
+            and (event := left.pop(output.timestamp, None))
+        ):
+            found[place] = event._replace(topic=topic, partition=number, offset=offset)
+    return found
 
 
 def _hold_log_against_ledger(

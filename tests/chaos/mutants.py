@@ -117,9 +117,9 @@ MUTANTS = (
         [
             Change(
                 "sink.py",
-                "                self._judge(failure)\n            self._began_s = None\n            if self._late",
+                "                self._judge(failure)\n            self._began_s = None\n            self._forget_late",
                 "                if failure.args[0].code() not in _FENCED:\n                    self._judge(failure)\n"
-                "            self._began_s = None\n            if self._late",
+                "            self._began_s = None\n            self._forget_late",
             )
         ],
     ),

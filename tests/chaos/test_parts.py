@@ -1,6 +1,7 @@
 """The parts of a chaos run, each alone: a verifier that cannot fail proves nothing."""
 
 import contextlib
+import json
 import random
 import socket
 import threading
@@ -18,7 +19,7 @@ from schemas.settings import EventSettings
 from tests.artifacts import make_artifact
 from tests.chaos import evidence
 from tests.chaos.deployment import PROBABILITIES, deck
-from tests.chaos.judge import Verdict, _hold_checkpoints
+from tests.chaos.judge import Verdict, _hold_checkpoints, _uncertain_and_deleted
 from tests.chaos.mutants import MUTANTS, mutated
 from tests.chaos.plan import Plan
 from tests.chaos.proxy import Proxy
@@ -76,6 +77,26 @@ def test_what_explains_a_failure_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_pa
     ]
     assert '["events", 0, 7]' in (kept / "ledger.jsonl").read_text()
     assert (kept / "happened.txt").read_text() == "a kill\n"
+
+
+def test_an_event_of_unknown_end_that_is_gone_from_the_log_was_where_its_answer_says() -> None:
+    ledger = Ledger()
+    event = LogRecord("events", -1, -1, 5, b"k", b"v")
+    ledger.uncertain = {5: event, 6: event._replace(timestamp=6)}
+
+    def answer(offset: int, timestamp: int) -> LogRecord:
+        source = {"topic": "events", "partition": 0, "offset": offset}
+        return LogRecord("scores", 0, offset, timestamp, b"k", json.dumps({"source": source}).encode())
+
+    def found(*outputs: LogRecord) -> list[LogRecord]:
+        return [*_uncertain_and_deleted(ledger, outputs, {("events", 0): 10}).values()]
+
+    assert found(answer(9, 5)) == [event._replace(partition=0, offset=9)]
+    assert found(answer(9, 5), answer(8, 5)) == found(answer(9, 5)), "one place each: the other was never written"
+    assert found(answer(10, 6)) == [], "the log itself would still have it"
+    assert found(answer(9, 7)) == [], "no such event was begun"
+    ledger.add(event._replace(partition=0, offset=9))
+    assert found(answer(9, 5)) == []
 
 
 def checkpoint_faults(model: Path, lo: int, deleted: dict[tuple[str, int], int]) -> int:

@@ -55,9 +55,8 @@ class Ledger:
     def __init__(self) -> None:
         self.visible: dict[tuple[str, int, int], LogRecord] = {}
         self.aborted: set[tuple[str, int, int]] = set()
-        # Of what nobody saw the end of: timestamps, which no two events share, and what is known to be written.
-        self.uncertain: set[int] = set()
-        self.doubtful: dict[tuple[str, int, int], LogRecord] = {}
+        # What nobody saw the end of, by timestamp, which no two events share. It may lie somewhere, or nowhere.
+        self.uncertain: dict[int, LogRecord] = {}
 
     def note(
         self, into: Callable[[LogRecord], None], record: LogRecord, error: KafkaError | None, message: Message
@@ -66,7 +65,7 @@ class Ledger:
         if error is None and message.offset() is not None:  # the broker may know only that it had a batch before
             into(log_record(message)._replace(headers=record.headers, timestamp=record.timestamp))
         else:
-            self.uncertain.add(record.timestamp)
+            self.uncertain[record.timestamp] = record
 
     def add(self, record: LogRecord) -> None:
         """A record that everybody sees."""
@@ -141,19 +140,18 @@ class Traffic:
             # A broker is down. Who writes next ends what is open; what became of it, the log will say.
             with contextlib.suppress(KafkaException):
                 producer.abort_transaction(0.1)
-            self._note_uncertain(begun, written)
+            self._note_uncertain(begun)
             return
         if commit and len(written) < len(begun):
-            self._note_uncertain(begun, written)
+            self._note_uncertain(begun)
         elif commit:
             self.ledger.visible |= {record.place: record for record in written}
             self.sent += len(written)
         else:
             self.ledger.aborted |= {record.place for record in written}
 
-    def _note_uncertain(self, begun: list[LogRecord], written: list[LogRecord]) -> None:
-        self.ledger.uncertain |= {record.timestamp for record in begun}
-        self.ledger.doubtful |= {record.place: record for record in written}
+    def _note_uncertain(self, begun: list[LogRecord]) -> None:
+        self.ledger.uncertain |= {record.timestamp: record for record in begun}
 
 
 def _properties(bootstrap: str) -> dict[str, object]:

@@ -3,13 +3,17 @@
 import json
 import logging
 import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import pytest
 
-from tests.simulator.__main__ import Outcome, main, run
+from tests.broker import CHECKOUT
+from tests.simulator.__main__ import main, run
 from tests.simulator.machine import Simulation
+from tests.simulator.portion import Outcome
 from tests.simulator.process import Fate
 from tests.simulator.test_teeth import built_with, no_replay_on_assignment
 from tests.simulator.trace import minimal, replayed
@@ -59,6 +63,17 @@ def test_a_run_ends_with_one_line_of_json(capsys: pytest.CaptureFixture[str]) ->
     told = json.loads(capsys.readouterr().out)
     assert (told["seed"], told["schedules"], told["failures"]) == (5, 20, 0)
     assert sum(told["rules"].values()) == told["steps"] > 100
+
+
+def test_a_seed_means_the_same_over_several_processes() -> None:
+    def told(processes: int) -> dict[str, object]:
+        command = [sys.executable, "-m", "tests.simulator", "--schedules", "510", "--seed", "5"]
+        ran = subprocess.run(
+            [*command, "--processes", str(processes)], capture_output=True, text=True, cwd=CHECKOUT, check=True
+        )
+        return json.loads(ran.stdout) | {"seconds": 0}
+
+    assert told(2) == told(1)
 
 
 def test_a_failure_is_told_with_its_trace(capsys: pytest.CaptureFixture[str]) -> None:
