@@ -37,8 +37,8 @@ test-kubernetes: $(DEV)/.ready ## Install the chart on a real Kubernetes of one 
 
 SEED    ?= 1
 MINUTES ?= 10
-KILLS   ?= 200
-chaos: $(DEV)/.ready ## Workers killed at every step on a real broker, and every record held to the log (SEED=1 MINUTES=10 KILLS=200)
+KILLS   ?= 60
+chaos: $(DEV)/.ready ## Workers killed at every step on a real broker, and every record held to the log (SEED=1 MINUTES=10 KILLS=60)
 	@$(DEV)/bin/python -m tests.broker install
 	@$(DEV)/bin/python -m tests.chaos.run --seed $(SEED) --minutes $(MINUTES) --kills $(KILLS) $(ARGS)
 

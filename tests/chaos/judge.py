@@ -113,13 +113,20 @@ def _hold_log_against_ledger(
     log: Mapping[tuple[str, int, int], LogRecord],
     starts: Mapping[tuple[str, int], int],
 ) -> None:
-    """The broker kept what it acknowledged; else the run proves nothing."""
+    """The broker kept what it acknowledged, as it was; else the run proves nothing."""
     kept = {place: record for place, record in ledger.visible.items() if place[2] >= starts[place[:2]]}
     for place in kept.keys() - log.keys():
         verdict.note("ledger", place=place, what="it was acknowledged and is not in the log")
+    for place in kept.keys() & log.keys():
+        if _content(kept[place]) != _content(log[place]):
+            verdict.note("ledger", place=place, what=f"{kept[place]} was acknowledged and {log[place]} is in the log")
     for place in log.keys() - kept.keys():
         if log[place].timestamp not in ledger.uncertain:
             verdict.note("ledger", place=place, what="it is in the log and was not acknowledged")
+
+
+def _content(record: LogRecord) -> tuple[object, ...]:
+    return record.key, record.value, record.timestamp
 
 
 def _hold_checkpoints(

@@ -4,6 +4,7 @@ It knows what it did, and what is unlawful whatever was done: it does not look a
 """
 
 import contextlib
+import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,8 @@ from tests.end_to_end.job import wait_until
 from tests.rights import grant, withdraw
 
 REPLICAS = 3
+EXCUSED_S = 20.0
+"""A worker that was refused ends within this time."""
 
 
 class Nemesis:
@@ -37,7 +40,8 @@ class Nemesis:
         self._replicas = [self._replica(number) for number in range(REPLICAS + 1)]
         self._replicas[-1].is_wanted = False  # joins and leaves
         self._undo: list[tuple[float, Callable[[], None]]] = []
-        self._excuses: set[str] = set()
+        self._excuses: dict[str, float] = {}
+        """Words with which a worker may end for want of a right, and until when."""
         self._next_s = 0.0
         self._waiting: list[str] = []
         self._is_striking = True
@@ -57,6 +61,7 @@ class Nemesis:
             "answers delayed": self._delay_answers,
             "answers withheld": self._withhold_answers,
             "connections reset": self._reset_connections,
+            "traffic dropped": self._drop_traffic,
             "right withdrawn": self._withdraw_right,
             "records deleted": self._delete_records,
         }
@@ -92,9 +97,10 @@ class Nemesis:
         for due_s, undo in [each for each in self._undo if each[0] <= now_s]:
             self._undo.remove((due_s, undo))
             undo()
+        excuses = [words for words, until_s in self._excuses.items() if now_s < until_s]
         aims = self._aims if self._is_striking else []  # an aim that is given back is not given out again
         for replica in self._replicas:
-            replica.turn(aims, self.record, excuses=sorted(self._excuses))
+            replica.turn(aims, self.record, excuses=excuses)
 
     def _strike_once(self) -> None:
         kinds = self._kinds()
@@ -221,11 +227,18 @@ class Nemesis:
         self._later(self._chance.uniform(2, 8), self._heal_network)
 
     def _withhold_answers(self) -> None:
-        """Mostly briefly; now and then beyond the worker's patience with a commit, which is then done and not known."""
-        seconds = self._chance.choice([self._chance.uniform(0.5, 3), self._chance.uniform(11, 14)])
         for proxy in self._proxies:
             proxy.withhold_answers()
-        self._later(seconds, self._heal_network)
+        self._later(self._silence_s(), self._heal_network)
+
+    def _drop_traffic(self) -> None:
+        for proxy in self._proxies:
+            proxy.drop()
+        self._later(self._silence_s(), self._heal_network)
+
+    def _silence_s(self) -> float:
+        """Mostly short; now and then beyond the worker's patience with a commit, which nobody then knows the end of."""
+        return self._chance.choice([self._chance.uniform(0.5, 3), self._chance.uniform(11, 14)])
 
     def _delete_records(self) -> None:
         """Some of what is scored: of the rows that windows need, too."""
@@ -239,5 +252,10 @@ class Nemesis:
     def _withdraw_right(self) -> None:
         right = ["write dead letters"]
         withdraw(self._job, right)
-        self._excuses.add(self._job.dead)
-        self._later(self._chance.uniform(2, 6), lambda: grant(self._job, right))
+        self._excuses[self._job.dead] = math.inf
+        self._later(self._chance.uniform(2, 6), lambda: self._grant(right))
+
+    def _grant(self, right: Sequence[str]) -> None:
+        grant(self._job, right)
+        # Who is stopped meanwhile reads an answer from before the grant once it wakes.
+        self._excuses[self._job.dead] = time.monotonic() + self._plan.pace.zombie_s[1] + EXCUSED_S

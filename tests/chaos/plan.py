@@ -12,9 +12,20 @@ FAULTS = (
     "answers delayed",
     "answers withheld",
     "connections reset",
+    "traffic dropped",
     "right withdrawn",
     "records deleted",
 )
+
+
+def usual_faults(brokers: int) -> tuple[str, ...]:
+    """All that befall so many brokers and their workers, unless others are asked for.
+
+    A broker that is alone is not killed: as its partitions' only replica it may lose the markers of a transaction by
+    itself, now and then (docs/reliability.md).
+    """
+    spared = {"broker killed", "brokers restarted in turn"} if brokers == 1 else set()
+    return tuple(fault for fault in FAULTS if fault not in spared)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""A TCP proxy that ill-treats what passes through: answers that come late, or not at all, and connections cut.
+"""A TCP proxy that ill-treats what passes through: answers that come late, or never, bytes lost, connections cut.
 
 One event loop in a thread of its own. It knows nothing of Kafka.
 """
@@ -28,6 +28,7 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._delay_s = 0.0
+        self._is_dropping = False
         self._answering: asyncio.Event | None = None
 
     def __enter__(self) -> Self:
@@ -53,6 +54,10 @@ class Proxy:
         """Answers that were withheld arrive now, late."""
         self._do(self._set_answering(on=True))
 
+    def drop(self) -> None:
+        """Nothing arrives any more, in either direction, and nobody is told."""
+        self._is_dropping = True
+
     def reset(self) -> None:
         """Cut every connection, hard."""
         self._do(self._reset())
@@ -61,6 +66,9 @@ class Proxy:
         """Pass everything on again."""
         self.delay(0.0)
         self.give_answers()
+        if self._is_dropping:
+            self._is_dropping = False
+            self.reset()  # a stream with a hole in it is none
 
     def _do(self, what: Coroutine[None, None, None]) -> None:
         asyncio.run_coroutine_threadsafe(what, self._loop).result(60)  # an event loop's turn, on a busy machine
@@ -100,12 +108,10 @@ class Proxy:
         await asyncio.gather(self._requests(client_in, broker_out), self._answers(broker_in, client_out))
         self._writers -= writers
 
-    @staticmethod
-    async def _requests(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    async def _requests(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         try:
             while chunk := await source.read(_CHUNK):
-                target.write(chunk)
-                await target.drain()
+                await self._hand_over(chunk, target)
         except OSError:
             pass
         finally:
@@ -118,9 +124,13 @@ class Proxy:
                     await asyncio.sleep(self._delay_s)
                 if self._answering is not None:
                     await self._answering.wait()
-                target.write(chunk)
-                await target.drain()
+                await self._hand_over(chunk, target)
         except OSError:
             pass
         finally:
             target.close()
+
+    async def _hand_over(self, chunk: bytes, target: asyncio.StreamWriter) -> None:
+        if not self._is_dropping:
+            target.write(chunk)
+            await target.drain()

@@ -1,6 +1,6 @@
 """Chaos on a real broker: workers are struck at every step of their work, and what came out is held to the log.
 
-`python -m tests.chaos.run` (`make chaos SEED=1 MINUTES=10 KILLS=200`): one run, one line of JSON, exit code 1 where
+`python -m tests.chaos.run` (`make chaos SEED=1 MINUTES=10 KILLS=60`): one run, one line of JSON, exit code 1 where
 anything is wrong. The seed decides the events, the faults and their order; the clock decides the rest.
 """
 
@@ -15,9 +15,10 @@ from tests.chaos.evidence import keep
 from tests.chaos.ground import Ground, ground
 from tests.chaos.judge import Verdict, judge
 from tests.chaos.nemesis import Nemesis
-from tests.chaos.plan import BRISK, FAULTS, Pace, Plan
+from tests.chaos.plan import BRISK, FAULTS, Pace, Plan, usual_faults
 from tests.chaos.traffic import Traffic
 from tests.log_record import LogRecord
+from tests.revision import revision
 from worker.failpoints import NAMES
 
 
@@ -70,6 +71,9 @@ def _told(
     by_action = {action: record.struck_by(action) for action in ("kill", "stop", "raise", "delay")}
     return {
         "seed": plan.seed,
+        "revision": revision(),
+        "pace": "brisk" if plan.pace == BRISK else "usual",
+        "asked": {"minutes": plan.minutes, "kills": plan.kills, "zombies": plan.zombies},
         "protocol": plan.protocol,
         "delivery": plan.delivery,
         "brokers": plan.brokers,
@@ -99,7 +103,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         delivery=arguments.delivery,
         brokers=arguments.brokers,
         aims=tuple(arguments.aims.split(",")),
-        faults=tuple(fault for fault in arguments.faults.split(",") if fault != arguments.without),
+        faults=tuple(arguments.faults.split(",")) if arguments.faults else usual_faults(arguments.brokers),
         pace=BRISK if arguments.brisk else Pace(),
     )
 
@@ -109,19 +113,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.run", description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=10.0, help="at most so long, drain and verdict aside")
-    parser.add_argument("--kills", type=int, default=200, help="aimed kills, after which the run ends")
+    parser.add_argument("--kills", type=int, default=60, help="aimed kills, after which the run ends")
     parser.add_argument("--zombies", type=int, help="processes to stop and let go on; a twelfth of the kills")
     parser.add_argument("--protocol", choices=["classic", "consumer"], default="classic")
     parser.add_argument("--delivery", choices=["exactly-once", "at-least-once"], default="exactly-once")
     parser.add_argument("--brokers", type=int, choices=[1, 3], default=1, help="three hold three copies of everything")
     parser.add_argument("--aims", default=",".join(NAMES), help="the failpoints at which workers are killed")
-    parser.add_argument("--faults", default=",".join(FAULTS), help="what befalls workers and surroundings besides")
-    parser.add_argument("--without", choices=FAULTS, help="one of these that is left out")
+    parser.add_argument("--faults", help=f"what befalls them besides, a comma between (all: {', '.join(FAULTS)})")
     parser.add_argument("--brisk", action="store_true", help="shorter absences and zombies, more strikes a minute")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # no process is left behind then either
     told = run(_plan(arguments))
     print(json.dumps(told), flush=True)  # noqa: T201 - the command's output
+    struck = told["aimed"]["kill"]
+    if struck < arguments.kills:
+        print(f"{struck} of {arguments.kills} aimed kills struck within --minutes", file=sys.stderr)  # noqa: T201
     return 1 if told["witnesses"] else 0
 
 

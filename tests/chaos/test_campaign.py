@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from tests.chaos import campaign
+from tests.chaos.plan import FAULTS, usual_faults
 
 
 def runs_that_end(monkeypatch: pytest.MonkeyPatch, code: int, *, kills: int = 4) -> None:
     def command(seed: int, **_: object) -> list[str]:
-        line = {"seed": seed, "aimed": {"kill": kills}, "witnesses": []}
+        line = {"seed": seed, "aimed": {"kill": kills}, "witnesses": ["a record lost"] * code}
         return [sys.executable, "-c", f"print({json.dumps(line)!r}); raise SystemExit({code})"]
 
     monkeypatch.setattr(campaign, "command", command)
@@ -30,11 +31,22 @@ def test_runs_follow_until_the_kills_are_reached(monkeypatch: pytest.MonkeyPatch
     assert [run["seed"] for run in campaign.recorded(path)] == [1_000, 1_001, 1_002]
 
 
-def test_an_unclean_run_ends_it_and_is_not_recorded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_unclean_run_ends_it_and_its_seed_is_run_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     path = tmp_path / "runs.jsonl"
     runs_that_end(monkeypatch, 1)
     assert campaign.main(["--record", str(path), "--kills", "5"]) == 1
-    assert campaign.recorded(path) == []
+    assert campaign.kills_in(campaign.recorded(path)) == 0
+    runs_that_end(monkeypatch, 0)
+    assert campaign.main(["--record", str(path), "--kills", "5"]) == 0
+    assert [(run["seed"], campaign.is_clean(run)) for run in campaign.recorded(path)] == [
+        *[(1_000, False), (1_000, True), (1_001, True)],
+    ]
+
+
+def test_one_run_in_three_is_unhurried() -> None:
+    brisk = ["--brisk" in campaign.command(seed, minutes=1, kills=1) for seed in range(1_000, 1_024)]
+    assert brisk.count(False) == 8
+    assert len({seed % len(campaign.KINDS) for seed, is_brisk in enumerate(brisk, start=1_000) if not is_brisk}) == 8
 
 
 def test_several_run_at_once_with_seeds_of_their_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -55,8 +67,6 @@ def test_sigterm_ends_the_runs_that_go_on(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert campaign.recorded(path) == []
 
 
-def test_a_broker_that_is_alone_is_not_killed() -> None:
-    alone, three = (campaign.command(seed, minutes=1, kills=1) for seed in (1_000, 1_003))
-    assert alone[alone.index("--without") + 1] == "broker killed"
-    assert three[three.index("--brokers") + 1] == "3"
-    assert "--without" not in three
+def test_a_broker_that_is_alone_is_not_killed_unless_asked_for() -> None:
+    assert "broker killed" not in usual_faults(1)
+    assert set(usual_faults(3)) == set(FAULTS) > set(usual_faults(1))

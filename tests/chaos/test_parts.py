@@ -160,6 +160,24 @@ def test_answers_come_late_are_withheld_and_come_after_all(proxy: Proxy) -> None
         assert client.recv(10) == b"c"
 
 
+def test_what_is_dropped_never_arrives_and_ends_with_the_connection(proxy: Proxy) -> None:
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as client:
+        client.sendall(b"a")
+        assert client.recv(10) == b"a"
+        proxy.drop()
+        client.sendall(b"b")
+        client.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            client.recv(10)
+        client.settimeout(5)
+        proxy.heal()
+        with pytest.raises(ConnectionResetError):
+            client.recv(10)
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as client:
+        client.sendall(b"c")
+        assert client.recv(10) == b"c"
+
+
 def test_connections_are_cut(proxy: Proxy) -> None:
     with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as client:
         client.sendall(b"a")
