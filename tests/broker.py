@@ -23,7 +23,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Self
+from typing import IO, Self
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -37,6 +37,9 @@ VERSIONS = (VERSION, OLD_VERSION)
 CHECKOUT = Path(__file__).resolve().parent.parent
 POMS = Path(__file__).resolve().parent / "kafka"
 DATA = CHECKOUT / ".cache" / "brokers"
+
+_reservations: list[IO[bytes]] = []
+"""Held until the process ends."""
 
 _COPY_DEPENDENCIES = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 _JVM_FLAGS = ("-Xmx512m", "-Xms128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData")
@@ -156,14 +159,21 @@ def java() -> str:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody has now.
+    """A port of 127.0.0.1 that nobody has now, and that no other run of tests takes before this process ends.
 
+    Reserved by a lock on a file: a port is bound some time after it is chosen, and again by a broker that comes back.
     Below the range from which the system gives ports to clients, or one of those could take it before we do.
     """
+    reserved = cache_folder() / "ports"
+    reserved.mkdir(parents=True, exist_ok=True)
     for port in random.SystemRandom().sample(range(15_000, 32_000), 100):
-        with socket.socket() as probe, contextlib.suppress(OSError):
+        reservation = (reserved / str(port)).open("wb")
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            fcntl.flock(reservation, fcntl.LOCK_EX | fcntl.LOCK_NB)
             probe.bind(("127.0.0.1", port))
+            _reservations.append(reservation)
             return port
+        reservation.close()
     raise BrokerError("None of 100 loopback ports is free.")
 
 

@@ -1,11 +1,14 @@
 """The broker of the tests themselves: records come back as they were written, on a broker that others may share."""
 
+import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests import broker as broker_module
-from tests.broker import Broker, BrokerError, Cluster
+from tests.broker import CHECKOUT, Broker, BrokerError, Cluster, free_port
 from tests.log_record import LogRecord
 from tests.topics import Topics
 
@@ -35,6 +38,18 @@ def test_a_restarted_broker_keeps_its_address_its_records_and_what_it_printed() 
         assert own.log.read_text().startswith(printed)
         with pytest.raises(BrokerError, match="was started already"):
             own.start()
+
+
+def test_a_port_is_one_run_s_alone_until_its_process_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = "from tests.broker import free_port; print(free_port(), flush=True); input()"
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=CHECKOUT) as other:
+        port = int(other.stdout.readline())
+        monkeypatch.setattr(random.SystemRandom, "sample", lambda *_: [port])
+        with pytest.raises(BrokerError, match="ports is free"):
+            free_port()
+        other.communicate("\n")
+    assert free_port() == port
 
 
 def test_a_cluster_goes_on_without_one_of_its_three_brokers() -> None:
