@@ -227,6 +227,10 @@ class BusWorker:
         """What an error that ends the worker leads to."""
         self.pipeline._abandon()
 
+    def forget_trial(self) -> None:
+        """End the process that tries records, as it ends with its parent."""
+        self.pipeline._end_trial()
+
     @property
     def ready(self) -> bool:
         """What the page /readyz would say."""

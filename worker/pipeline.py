@@ -135,6 +135,7 @@ class Pipeline:
         self._published: list[_Published] = []
         self._committing: _Committing | None = None
         self._watches = Watches(max_events=pace.max_events)
+        self._trial: Trial | None = None
         self._commit_due_s = 0.0
         self._report_due_s = 0.0
         self._collect_due_s = clock() + _COLLECT_EVERY_S
@@ -309,19 +310,29 @@ class Pipeline:
         log.warning(
             "workers ended here before: these %d records are first tried in a process of their own", len(records)
         )
-        with Trial(self._rooms.detector) as trial:
-            try:
-                while (culprit := self._culprit(trial, records, places)) is not None:
-                    place, offset = int(records.partition[culprit]), int(records.offset[culprit])
-                    self._source.skip(place, offset)
-                    partition = records.partitions[place]
-                    log.warning(
-                        "offset %d of %s-%d kills the model's runtime: it becomes a dead letter", offset, *partition
-                    )
-            except TrialError as failure:
+        # One process for all batches under suspicion: to start it takes longer than to try a batch.
+        trial = self._trial = self._trial or Trial(self._rooms.detector)
+        try:
+            while (culprit := self._culprit(trial, records, places)) is not None:
+                place, offset = int(records.partition[culprit]), int(records.offset[culprit])
+                self._source.skip(place, offset)
+                partition = records.partitions[place]
                 log.warning(
-                    "records near which workers ended could not be tried, they are scored all the same: %s", failure
+                    "offset %d of %s-%d kills the model's runtime: it becomes a dead letter", offset, *partition
                 )
+        except TrialError as failure:
+            self._end_trial()
+            log.warning(
+                "records near which workers ended could not be tried, they are scored all the same: %s", failure
+            )
+        except BaseException:  # the worker is to end, or the group went on without it
+            self._end_trial()
+            raise
+
+    def _end_trial(self) -> None:
+        if self._trial is not None:
+            self._trial.close()
+            self._trial = None
 
     def _culprit(self, trial: Trial, records: Records, places: Sequence[int]) -> int | None:
         """The row of the first record that kills, given that those passed over are in no window."""
@@ -495,6 +506,8 @@ class Pipeline:
         self._settle()
         self._sink.listen()
         over = self._watches.end(self._watches.over(at_end=self._source.at_end))
+        if not self._watches.suspected:
+            self._end_trial()
         # A first start is committed anyway (R3): the attempt is recorded with it.
         begun = self._source.begin_attempt(self._source.first_starts)
         offsets = {**begun, **self._source.end_watch(over), **self._with_idle_offsets()}
@@ -516,6 +529,7 @@ class Pipeline:
     def _end(self) -> None:
         """Publish and commit what is in flight, then leave the group."""
         self._health.turned(ready=False)
+        self._end_trial()
         reach("on_sigterm")
         try:
             # With a lost producer nothing more is committed: reading stands beyond what was dropped.
@@ -530,6 +544,7 @@ class Pipeline:
 
     def _abandon(self) -> None:
         """Let go at once of what nobody will finish: others need not wait until brokers miss this worker."""
+        self._end_trial()
         self._let_go(self._settle)
         self._drop()
         self._let_go(partial(self._sink.close, _ENDING_TIMEOUT_S))

@@ -180,7 +180,8 @@ class Replica:
         still_starting = LISTENING not in worker.log
         if asked and (code == 0 or (code == -signal.SIGTERM and still_starting)):
             return "SIGTERM"
-        if code == 1 and "raise" in actions and "FailpointError" in worker.last_words:
+        # Who is asked to end while it ends of a fault may die of the signal: nothing listens to it any more.
+        if (code == 1 or asked) and "raise" in actions and "FailpointError" in worker.last_words:
             return "raised fault"
         if code == 1 and any(excuse in worker.last_words for excuse in excuses):
             return "excused"

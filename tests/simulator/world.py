@@ -383,6 +383,7 @@ class World:
         self._watch()
 
     def _bury(self, life: Life) -> None:
+        life.worker.forget_trial()
         self.lives.remove(life)
         if not life.has_double:
             self._free_names.append(life.name)

@@ -46,6 +46,7 @@ class Site:
     late_commits: bool = False
     settings: Settings = field(default_factory=lambda: least_settings(batch={"max_events": 4}))
     bus: MemoryBus = field(default_factory=MemoryBus)
+    workers: list[BusWorker] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for topic in ("events", "scores", "dead-letters"):
@@ -62,8 +63,14 @@ class Site:
             transactional_id=name,
             **options,
         )
+        self.workers.append(made)
         made.begin()
         return made
+
+    def close(self) -> None:
+        """No process is left that a worker started."""
+        for worker in self.workers:
+            worker.forget_trial()
 
     def write(self, count: int, *, partition: int = 0, bad: Sequence[int] = ()) -> None:
         """So many events, of three machines in turn; those at `bad` are no JSON."""
@@ -82,6 +89,7 @@ class Site:
 
     def kill(self, worker: BusWorker) -> None:
         """The process is gone; by and by the brokers notice."""
+        worker.forget_trial()
         worker.consumer.drop_member()
         self.bus.now_s += 10.5
         self.bus.expire()

@@ -4,10 +4,10 @@ A process that dies is a detector that raises what nothing catches; the trial is
 ends (or never leaves) the runtime for large values.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import pytest
@@ -46,8 +46,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 
 @pytest.fixture
-def site(model: Model) -> Site:
-    return Site(model)
+def site(model: Model) -> Iterator[Site]:
+    with closing(Site(model)) as made:
+        yield made
 
 
 def write(site: Site, *values: bytes, partition: int = 0) -> None:
@@ -91,10 +92,7 @@ class ToldTrial:
     def __init__(self, detector: Detector) -> None:
         pass
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         pass
 
     def kills(self, windows: Windows, entity: list[str]) -> bool:
@@ -171,13 +169,36 @@ def test_a_record_that_the_runtime_never_comes_back_from_is_found_too(
 ) -> None:
     path = make_artifact(tmp_path / "m.onnx", window=4, min_length=2, hang_above=1e6)
     artifact = load_artifact(str(path), sha256=None)
-    site = Site(Model(path.read_bytes(), artifact, detector_of(least_settings(), artifact)))
-    write(site, HARMLESS, DEADLY, HARMLESS)
+    with closing(Site(Model(path.read_bytes(), artifact, detector_of(least_settings(), artifact)))) as site:
+        write(site, HARMLESS, DEADLY, HARMLESS)
+        for _ in range(3):
+            die(site, kills=of_deadly_values)
+        monkeypatch.setattr(pipeline_module, "Trial", partial(Trial, patience_s=1.0))
+        site.work(mortal(site.worker(), kills=of_deadly_values))
+        assert site.right(crashed={("events", 0, 1)}) == Report(scored=2, dead=1, skipped=0, repeated=0)
+
+
+def test_one_process_tries_all_batches_and_ends_with_the_watch(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[ToldTrial] = []
+
+    class Counted(ToldTrial):
+        closed = False
+
+        def __init__(self, detector: Detector) -> None:
+            started.append(self)
+
+        def close(self) -> None:
+            self.closed = True
+
+    monkeypatch.setattr(pipeline_module, "Trial", Counted)
+    write(site, *[HARMLESS] * 3 * site.settings.batch.max_events)
     for _ in range(3):
-        die(site, kills=of_deadly_values)
-    monkeypatch.setattr(pipeline_module, "Trial", partial(Trial, patience_s=1.0))
-    site.work(mortal(site.worker(), kills=of_deadly_values))
-    assert site.right(crashed={("events", 0, 1)}) == Report(scored=2, dead=1, skipped=0, repeated=0)
+        die(site, kills=always)
+    worker = site.worker()
+    site.work(worker)
+    assert len(started) == 1
+    site.turns(60, worker)  # beyond the next report, which sees that all was read
+    assert [trial.closed for trial in started] == [True]
 
 
 def test_workers_killed_from_outside_convict_nobody(site: Site) -> None:
