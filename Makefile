@@ -20,18 +20,27 @@ test: $(DEV)/.ready ## Every test, on a real Kafka broker (needs Java 17 and Mav
 	@$(DEV)/bin/python -m tests.broker install
 	$(DEV)/bin/python -m pytest $(ARGS)
 
-test-image: $(DEV)/.ready ## Build the image of a worker and let it score a topic (on Debian, as root: podman, runc, debootstrap)
+# What these run on Debian's packages install them, as root.
+BROKER := java mvn
+IMAGE  := podman runc debootstrap
+NODE   := containerd conntrack ip mount openssl unshare /usr/lib/cni/bridge
+
+test-image: $(DEV)/.ready ## Build the image of a worker and let it score a topic (on Debian, as root)
+	@$(DEV)/bin/python -m tests.debian $(BROKER) $(IMAGE)
 	@$(DEV)/bin/python -m tests.broker install
 	$(DEV)/bin/python -m pytest tests/image/image_checks.py $(ARGS)
 
-test-page: $(DEV)/.ready ## Show the worker's page to Chromium, light and dark, on desktop and phone; keeps the pictures (on Debian: chromium)
+test-page: $(DEV)/.ready ## Show the worker's page to Chromium, light and dark, on desktop and phone; keeps the pictures (on Debian, as root)
+	@$(DEV)/bin/python -m tests.debian chromium
 	$(DEV)/bin/python -m pytest tests/browser/page_checks.py $(ARGS)
 
 test-sinks: $(DEV)/.ready ## The examples for ClickHouse and Flink on the real engines (a few hundred megabytes, once)
+	@$(DEV)/bin/python -m tests.debian $(BROKER)
 	@$(DEV)/bin/python -m tests.broker install
 	$(DEV)/bin/python -m pytest tests/sinks/engine_checks.py $(ARGS)
 
-test-kubernetes: $(DEV)/.ready ## Install the chart on a real Kubernetes of one node, and strike it under load (on Debian, as root: Go, containerd)
+test-kubernetes: $(DEV)/.ready ## Install the chart on a real Kubernetes of one node, and strike it under load (on Debian, as root)
+	@$(DEV)/bin/python -m tests.debian $(BROKER) $(IMAGE) $(NODE)
 	@$(DEV)/bin/python -m tests.broker install
 	@$(DEV)/bin/python -m tests.kubernetes $(ARGS)
 

@@ -3,7 +3,6 @@
 The base is a Debian made by debootstrap. Base and layers stay in podman's store, so that the next time is quick.
 """
 
-import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -12,19 +11,10 @@ ROOT = Path(__file__).parents[2]
 RELEASE = "bookworm"
 BASE = f"localhost/anomaly-worker-base:{RELEASE}"
 IMAGE = "localhost/anomaly-worker"
-NEEDED = {"podman": "podman", "runc": "runc", "debootstrap": "debootstrap"}
 
 # The containers of this machine may not raise these limits, and podman's defaults are higher.
 _LIMITS = ("--ulimit=nofile=4096:4096", "--ulimit=nproc=4096:4096")
 _PODMAN = ("podman", "--cgroup-manager=cgroupfs", "--runtime=runc")  # runc also knows hybrid control groups
-
-
-def complain_of_what_is_missing() -> None:
-    """Raise RuntimeError with the remedy where a tool is not there."""
-    missing = [package for program, package in NEEDED.items() if shutil.which(program) is None]
-    if missing:
-        remedy = "apt-get install --no-install-recommends " + " ".join(missing)
-        raise RuntimeError(f"{', '.join(missing)} missing: {remedy} (as root, on Debian).")
 
 
 def podman(*arguments: str, check: bool = True, timeout_s: float = 1200) -> str:

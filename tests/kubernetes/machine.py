@@ -14,7 +14,6 @@ from pathlib import Path
 
 from tests.broker import CHECKOUT
 
-NEEDED = {"unshare": "util-linux", "mount": "mount", "ip": "iproute2"}
 FOLDER, PROGRAMS = "KUBERNETES_FOLDER", "KUBERNETES_PROGRAMS"
 """Variables that tell a command inside where its ground is, and the node's programs."""
 

@@ -22,7 +22,6 @@ NAME = "node"
 SERVER = f"https://{ADDRESS}:6443"
 SOCKET = Path("/run/containerd/containerd.sock")
 PLUGINS = Path("/usr/lib/cni")  # where Debian's containernetworking-plugins puts them
-NEEDED = {"containerd": "containerd", "ctr": "containerd", "openssl": "openssl"}
 
 _ADMIN, _KUBELET = "admin-token", "kubelet-token"
 _TOKENS = f'{_ADMIN},admin,1,"system:masters"\n{_KUBELET},system:node:{NAME},2,"system:nodes"\n'

@@ -7,19 +7,21 @@ user's cache folder. ksqlDB and Elasticsearch are in none of the registries that
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests import broker
 from tests.log_record import LogRecord
+from tests.pypi import environment
 from tests.sinks.records import LINES
 from tests.topics import Topics
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "sinks"
 CHDB = "chdb==4.4.0"
 KAFKA_ENGINE = re.compile(r"ENGINE = Kafka\nSETTINGS [^;]*")
+
+pytestmark = pytest.mark.timeout(1500)  # the first time the engines are downloaded
 
 _RUN_CLICKHOUSE = """
 import sys
@@ -35,13 +37,7 @@ print(answer)
 @pytest.fixture(scope="session")
 def clickhouse() -> Path:
     """A Python that has ClickHouse."""
-    home = broker.cache_folder() / CHDB
-    python = home / "bin" / "python"
-    if not (home / "ready").exists():
-        subprocess.run([sys.executable, "-m", "venv", home], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", CHDB], check=True)
-        (home / "ready").touch()
-    return python
+    return environment(CHDB) / "bin" / "python"
 
 
 def test_clickhouse_takes_nested_contributions(clickhouse: Path) -> None:
