@@ -62,13 +62,13 @@ class Topics:
             producer.abort_transaction(ANSWER_TIMEOUT_S)
         self.wait_until_stable(*{record.topic for record in written})
 
-    def wait_until_stable(self, *topics: str) -> None:
+    def wait_until_stable(self, *topics: str, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
         """Return once no transaction is open on them: brokers say that one has ended before its markers are there."""
-        deadline = time.monotonic() + ANSWER_TIMEOUT_S
+        deadline = time.monotonic() + timeout_s
         with contextlib.closing(_reader(self.bootstrap, "read_committed")) as reader:
             while any(self._is_unstable(reader, topic) for topic in topics):
                 if time.monotonic() > deadline:
-                    raise TimeoutError(f"a transaction is open on one of {topics} after {ANSWER_TIMEOUT_S} s")
+                    raise TimeoutError(f"a transaction is open on one of {topics} after {timeout_s:g} s")
                 time.sleep(0.02)
 
     def _is_unstable(self, reader: Consumer, topic: str) -> bool:

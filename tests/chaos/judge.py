@@ -6,15 +6,17 @@ On failure the line holds the smallest witness of each kind: the record, and eve
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from schemas.checkpoint import Checkpoint
 from tests.chaos.segments import open_transactions, transaction_of
 from tests.chaos.traffic import Ledger
 from tests.end_to_end.job import Job
 from tests.log_record import LogRecord
-from tests.oracle import FaultsFound, Report, Verdicts, model_of, oldest_needed, verify
+from tests.oracle import Case, FaultsFound, Report, Verdicts, model_of, oldest_needed, verify
+from tests.topics import ANSWER_TIMEOUT_S
 
 ZEROS = {"lost": "lost", "doubled": "doubled", "wrong window": "wrong_windows", "out of order": "out_of_order"}
 
@@ -43,48 +45,110 @@ class Verdict:
         return counts | {"other_faults": self.faults.total() - sum(counts.values())}
 
 
-def judge(
-    job: Job,
-    ledger: Ledger,
-    *,
-    deleted: Mapping[tuple[str, int], int],
-    seen_at_work: Sequence[LogRecord],
-    complaints: Sequence[str],
-    checkpoints: Mapping[tuple[str, int, int], str],
-    data: Path,
-) -> Verdict:
-    """Hold everything that came out against everything that went in."""
-    verdict = Verdict(None, Counter())
+class Committed(NamedTuple):
+    """A committed offset, as somebody saw it."""
+
+    topic: str
+    partition: int
+    offset: int
+    metadata: str
+
+
+class Complaint(NamedTuple):
+    """What is wrong whatever came out."""
+
+    kind: str
+    what: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What was seen while the run went on."""
+
+    outputs: Sequence[LogRecord]
+    committed: Sequence[Committed]  # in the order of time
+    complaints: Sequence[Complaint]
+    deleted: Mapping[tuple[str, int], int]  # records below may have been deleted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Left:
+    """What lies on the brokers when it is over, as a read_committed reader sees it."""
+
+    inputs: Sequence[LogRecord]
+    starts: Mapping[tuple[str, int], int]  # of the input's logs
+    outputs: Sequence[LogRecord]
+    committed: Mapping[tuple[str, int], int]
+    unended: Sequence[str]  # transactions
+
+
+def judge(job: Job, ledger: Ledger, seen: Seen, *, data: Path) -> Verdict:
+    """Hold everything that came out against everything that went in; `data` is a broker's folder."""
+    return hold(job.case(), ledger, seen, left_by(job, data), data=data)
+
+
+def left_by(job: Job, data: Path, *, patience_s: float = ANSWER_TIMEOUT_S) -> Left:
+    """Ask the brokers, once what is open had its time to end."""
+    unended = []
     for topic in (*job.inputs, job.scores, job.dead):
         try:
-            job.topics.wait_until_stable(topic)
+            job.topics.wait_until_stable(topic, timeout_s=patience_s)
         except TimeoutError as failure:
-            verdict.note("open transaction", what=f"{failure}: {open_transactions(data, topic)}")
-    outputs = job.topics.read(job.scores, job.dead)
-    log = {record.place: record for record in job.topics.read(*job.inputs)}
-    starts = {(topic, number): start for topic in job.inputs for number, (start, _) in job.topics.ends(topic).items()}
-    for complaint in complaints:
-        verdict.note("unlawful", what=complaint)
-    _hold_log_against_ledger(verdict, ledger, log, starts)
-    seen = {record.place: record for record in seen_at_work}
-    for record in outputs:
-        if (then := seen.pop(record.place, None)) != record:
-            verdict.note("seen differently", place=record.place, what=f"{record} afterwards, {then} during the run")
-    for place, record in seen.items():
-        verdict.note("seen differently", place=place, what=f"{record} during the run, nothing afterwards")
-    deleted_since = _uncertain_and_deleted(ledger, outputs, starts)
-    inputs = ledger.visible | deleted_since | log  # where a batch was sent again, the log knows offsets best
-    _hold_checkpoints(verdict, job, checkpoints, inputs.values(), deleted)
+            unended.append(f"{failure}: {open_transactions(data, topic)}")
+    return Left(
+        inputs=job.topics.read(*job.inputs),
+        starts={
+            (topic, number): start for topic in job.inputs for number, (start, _) in job.topics.ends(topic).items()
+        },
+        outputs=job.topics.read(job.scores, job.dead),
+        committed=job.committed(),
+        unended=unended,
+    )
+
+
+def hold(case: Case, ledger: Ledger, seen: Seen, left: Left, *, data: Path) -> Verdict:
+    """The verdict; it asks nobody, but for the brokers' folder in which it looks up whose transaction a witness is."""
+    verdict = Verdict(None, Counter())
+    for complaint in (*(Complaint("open transaction", what) for what in left.unended), *seen.complaints):
+        verdict.note(complaint.kind, what=complaint.what)
+    log = {record.place: record for record in left.inputs}
+    _hold_log_against_ledger(verdict, ledger, log, left.starts)
+    _hold_what_was_seen(verdict, seen.outputs, left.outputs)
+    _hold_course(verdict, seen.committed)
+    deleted_since = _uncertain_and_deleted(ledger, left.outputs, left.starts)
+    inputs = list((ledger.visible | deleted_since | log).values())  # of a batch that was sent again the log knows best
+    case = replace(case, committed=left.committed, deleted=seen.deleted)
+    _hold_checkpoints(verdict, case, seen.committed, inputs)
     try:
         verdict.report = verify(
-            job.case(committed=job.committed(), deleted=deleted),
-            inputs=list(inputs.values()),
-            scores=[record for record in outputs if record.topic == job.scores],
-            dead_letters=[record for record in outputs if record.topic == job.dead],
+            case,
+            inputs=inputs,
+            scores=[record for record in left.outputs if record.topic == case.settings.kafka.output_topic],
+            dead_letters=[record for record in left.outputs if record.topic == case.settings.kafka.dead_letter_topic],
         )
     except FaultsFound as found:
-        _add_faults(verdict, found, outputs, data)
+        _add_faults(verdict, found, left.outputs, data)
     return verdict
+
+
+def _hold_what_was_seen(verdict: Verdict, then: Sequence[LogRecord], afterwards: Sequence[LogRecord]) -> None:
+    """Who reads while the workers are struck reads what everybody reads later."""
+    seen = {record.place: record for record in then}
+    for record in afterwards:
+        if (earlier := seen.pop(record.place, None)) != record:
+            verdict.note("seen differently", place=record.place, what=f"{record} afterwards, {earlier} during the run")
+    for place, record in seen.items():
+        verdict.note("seen differently", place=place, what=f"{record} during the run, nothing afterwards")
+
+
+def _hold_course(verdict: Verdict, committed: Sequence[Committed]) -> None:
+    """Committed offsets never go back (I8)."""
+    furthest: dict[tuple[str, int], int] = {}
+    for topic, number, offset, _ in committed:
+        before = furthest.get((topic, number), 0)
+        if offset < before:
+            verdict.note("offset gone back", place=(topic, number, offset), what=f"{before} was committed before")
+        furthest[topic, number] = max(offset, before)
 
 
 def _uncertain_and_deleted(
@@ -130,30 +194,27 @@ def _content(record: LogRecord) -> tuple[object, ...]:
 
 
 def _hold_checkpoints(
-    verdict: Verdict,
-    job: Job,
-    checkpoints: Mapping[tuple[str, int, int], str],
-    inputs: Iterable[LogRecord],
-    deleted: Mapping[tuple[str, int], int],
+    verdict: Verdict, case: Case, committed: Sequence[Committed], inputs: Iterable[LogRecord]
 ) -> None:
     """Each committed offset told its successor to read from rows that windows need, so far as they are there (I5)."""
     logs: dict[tuple[str, int], list[LogRecord]] = defaultdict(list)
     for record in sorted(inputs, key=lambda record: record.place):
-        if record.offset >= deleted.get(record.place[:2], 0):
+        if record.offset >= case.deleted.get(record.place[:2], 0):
             logs[record.place[:2]].append(record)
-    manifest = model_of(job.model.read_bytes()).manifest
-    verdicts = Verdicts(job.settings.events, manifest.feature_names)
-    for place, metadata in checkpoints.items():
+    manifest = model_of(case.model).manifest
+    verdicts = Verdicts(case.settings.events, manifest.feature_names)
+    for topic, number, offset, metadata in dict.fromkeys(committed):
         needed = oldest_needed(
-            logs[place[:2]],
-            place[2],
+            logs[topic, number],
+            offset,
             manifest=manifest,
-            lookback=job.settings.lookback_offsets,
+            lookback=case.settings.lookback_offsets,
             verdicts=verdicts,
         )
         checkpoint = Checkpoint.decode(metadata)
         if checkpoint is None or checkpoint.lo > needed:
-            verdict.note("a bad checkpoint", place=place, what=f"{metadata!r}, where windows need offset {needed}")
+            what = f"{metadata!r}, where windows need offset {needed}"
+            verdict.note("a bad checkpoint", place=(topic, number, offset), what=what)
 
 
 def _add_faults(verdict: Verdict, found: FaultsFound, outputs: Sequence[LogRecord], data: Path) -> None:

@@ -1,7 +1,9 @@
 """Workers with one fault each, of the kinds that such workers are known for: the verifiers must catch every one.
 
 `python -m tests.chaos.mutants` (`make mutants`): each is a copy of this checkout in which a few lines differ; what
-caught it is printed. A survivor is a defect of the verifier, and the exit code is 1.
+caught it is printed. It counts as caught only as what such a fault leads to: a verifier that stumbles over a busy
+machine has caught nothing. A worker without a fault must pass. A survivor is a defect of the verifier, and the exit
+code is 1.
 """
 
 import argparse
@@ -13,15 +15,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.chaos.plan import TO_WORKERS
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-SIMULATED = ("-m", "tests.simulator", "--schedules", "2000", "--processes", "1", "--first")
-CHAOS = ("-m", "tests.chaos.run", "--seed", "7", "--minutes", "2", "--brisk", "--faults", ",".join(TO_WORKERS))
 TIMEOUT_S = 1_800
 PEACEFUL = {"begin", "produce", "poll", "finish", "wait", "teardown"}
 
@@ -36,23 +37,53 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """A verifier, and as which kinds of fault it is to catch the mutant, one of them at least; as none, if none."""
+
+    where: str
+    verifier: Sequence[str]
+    kinds: Collection[str]
+
+
+@dataclass(frozen=True)
 class Mutant:
-    """A fault, and the verifier that is to catch it."""
+    """A fault, and the verifiers that are to catch it."""
 
     name: str
-    verifier: Sequence[str]
+    trials: Sequence[Trial]
     changes: Sequence[Change]
 
 
-def on_the_broker(*aims: str, kills: int = 9) -> Sequence[str]:
-    """A short chaos run whose kills are aimed at these failpoints."""
-    return (*CHAOS, "--aims", ",".join(aims), "--kills", str(kills))
+@dataclass(frozen=True)
+class Catch:
+    """As what a verifier caught a worker, and what had been done to it."""
 
+    kinds: Collection[str]
+    after: str
+
+
+def simulated(*kinds: str) -> Trial:
+    """Schedules of the simulator, up to the first that fails."""
+    verifier = ("-m", "tests.simulator", "--schedules", "2000", "--processes", "1", "--first")
+    return Trial("simulated", verifier, kinds)
+
+
+def on_a_broker(*kinds: str, aims: Sequence[str], kills: int) -> Trial:
+    """A short chaos run whose kills are aimed at these failpoints."""
+    faults = ("--brisk", "--faults", ",".join(TO_WORKERS), "--aims", ",".join(aims), "--kills", str(kills))
+    return Trial("on a broker", ("-m", "tests.chaos.run", "--seed", "7", "--minutes", "2", *faults), kinds)
+
+
+CONTROL = Mutant(
+    "no fault at all",
+    [simulated(), on_a_broker(aims=["staged", "flushed", "offsets_sent", "committed"], kills=8)],
+    [],
+)
 
 MUTANTS = (
     Mutant(
         "offsets committed after the transaction",
-        SIMULATED,
+        [simulated("doubled"), on_a_broker("doubled", aims=["committed"], kills=6)],
         [
             Change(
                 "sink.py",
@@ -69,22 +100,25 @@ MUTANTS = (
     ),
     Mutant(
         "at-least-once producer",
-        on_the_broker("flushed"),
+        [on_a_broker("doubled", aims=["flushed"], kills=9)],
         [Change("app.py", 'if settings.delivery == "at-least-once":', "if settings.delivery:")],
     ),
     Mutant(
         "no replay on assignment",
-        SIMULATED,
+        [
+            simulated("a checkpoint above rows that windows need", "wrong window"),
+            on_a_broker("a bad checkpoint", "wrong window", aims=["staged"], kills=4),
+        ],
         [Change("replay.py", "position=min(offset, max(log_start, needed))", "position=offset")],
     ),
     Mutant(
         "the oldest offset needed is computed from read-ahead",
-        SIMULATED,
+        [simulated("a checkpoint above rows that windows need", "wrong window")],
         [Change("windows.py", "        for staged in self._staged:  # what an entity", "        for staged in ():  #")],
     ),
     Mutant(
         "windows kept before the commit",
-        SIMULATED,
+        [simulated("wrong window")],
         [
             Change(
                 "pipeline.py",
@@ -97,7 +131,7 @@ MUTANTS = (
     ),
     Mutant(
         "windows of an aborted batch stay",
-        SIMULATED,
+        [simulated("wrong window")],
         [
             Change(
                 "pipeline.py",
@@ -108,12 +142,12 @@ MUTANTS = (
     ),
     Mutant(
         "no rewind after an abort",
-        SIMULATED,
+        [simulated("lost", "a checkpoint above rows that windows need")],
         [Change("pipeline.py", "            self._source.rewind()\n", "")],
     ),
     Mutant(
         "a fenced error is ignored",
-        SIMULATED,
+        [simulated("it ended by itself")],
         [
             Change(
                 "sink.py",
@@ -125,7 +159,7 @@ MUTANTS = (
     ),
     Mutant(
         "a commit that timed out is taken for one that failed",
-        SIMULATED,
+        [simulated("doubled")],
         [
             Change(
                 "sink.py",
@@ -137,12 +171,12 @@ MUTANTS = (
     ),
     Mutant(
         "read_uncommitted on assignment",
-        on_the_broker("offsets_sent", kills=4),
+        [on_a_broker("unasked", "wrong window", aims=["offsets_sent"], kills=4)],
         [Change("kafka_clients.py", '"isolation.level": "read_committed"', '"isolation.level": "read_uncommitted"')],
     ),
     Mutant(
         "dead letters outside the transaction",
-        on_the_broker("flushed", "offsets_sent"),
+        [on_a_broker("doubled", aims=["flushed", "offsets_sent"], kills=9)],
         [
             Change(
                 "app.py",
@@ -169,7 +203,7 @@ MUTANTS = (
     ),
     Mutant(
         "the group's metadata cached",
-        on_the_broker("staged", kills=3),
+        [on_a_broker("never drained", aims=["staged"], kills=3)],
         [
             Change(
                 "source.py",
@@ -181,7 +215,7 @@ MUTANTS = (
     ),
     Mutant(
         "a window reaches one offset beyond the lookback",
-        SIMULATED,
+        [simulated("wrong window")],
         [
             Change(
                 "windows.py",
@@ -192,7 +226,7 @@ MUTANTS = (
     ),
     Mutant(
         "one row without a number spoils its batch",
-        on_the_broker("staged", kills=2),
+        [on_a_broker("misjudged", aims=["staged"], kills=2)],
         [
             Change(
                 "detector.py",
@@ -203,18 +237,39 @@ MUTANTS = (
     ),
     Mutant(
         "the last record of a refill is emitted",
-        SIMULATED,
+        [simulated("unasked", "doubled"), on_a_broker("doubled", aims=["staged"], kills=4)],
         [Change("source.py", "(records.offset < owned.committed)", "(records.offset < owned.committed - 1)")],
     ),
     Mutant(
         "idle positions are committed past what is in flight",
-        SIMULATED,
+        [simulated("lost")],
         [Change("pipeline.py", "self._source.idle_offsets(busy)", "self._source.idle_offsets(())")],
     ),
     Mutant(
         "warm windows are trusted whatever was committed since",
-        SIMULATED,
+        [simulated("wrong window")],
         [Change("source.py", "warm.next_offset == plan.committed and not", "plan.committed >= 0 and not")],
+    ),
+    Mutant(
+        "offsets committed ahead of the transaction",
+        [simulated("lost"), on_a_broker("lost", aims=["flushed"], kills=6)],
+        [
+            Change(
+                "sink.py",
+                "        member = committer.group_metadata() if offsets else None\n",
+                "        member = committer.group_metadata() if offsets else None\n"
+                "        with contextlib.suppress(KafkaException):\n"
+                "            committer.commit(offsets)\n",
+            )
+        ],
+    ),
+    Mutant(
+        "a batch is published newest first",
+        [simulated("out of order"), on_a_broker("out of order", aims=["staged"], kills=2)],
+        [
+            Change("sink.py", f"            iter(outgoing.{column}),\n", f"            reversed(outgoing.{column}),\n")
+            for column in ("value", "key", "partition", "timestamp")
+        ],
     ),
 )
 
@@ -232,12 +287,12 @@ def mutated(mutant: Mutant, folder: Path) -> None:
         path.write_text(text.replace(change.old, change.new), encoding="utf-8")
 
 
-def catch(mutant: Mutant) -> str | None:
-    """What caught it; None if it survived."""
+def catch(mutant: Mutant, trial: Trial) -> Catch:
+    """As what it is caught; as nothing, if it survives. Raises RuntimeError where the verifier itself fails."""
     with tempfile.TemporaryDirectory() as folder:
         mutated(mutant, Path(folder))
         done = subprocess.run(
-            [sys.executable, *mutant.verifier],
+            [sys.executable, *trial.verifier],
             check=False,
             capture_output=True,
             text=True,
@@ -245,12 +300,11 @@ def catch(mutant: Mutant) -> str | None:
             env=_environment(folder),
             timeout=TIMEOUT_S,
         )
-    if done.returncode == 0:
-        return None
-    told = _told_by_chaos(done.stdout) if "tests.chaos.run" in mutant.verifier else _told_by_simulator(done.stderr)
-    if told is None:
-        raise RuntimeError(f"{mutant.name}: the verifier itself failed:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
-    return told
+    try:
+        told = json.loads(done.stdout)
+    except ValueError:
+        raise RuntimeError(f"{mutant.name}: the verifier itself failed:\n{done.stderr[-3000:]}") from None
+    return _told_by_chaos(told) if "witnesses" in told else told_by_simulator(done.stderr)
 
 
 def _environment(folder: str) -> dict[str, str]:
@@ -258,24 +312,34 @@ def _environment(folder: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": folder}
 
 
-def _told_by_chaos(output: str) -> str | None:
-    try:
-        told = json.loads(output)
-    except ValueError:
-        return None
-    kinds = sorted({witness["kind"] for witness in told["witnesses"]})
+def _told_by_chaos(told: Mapping[str, Any]) -> Catch:
+    kinds = {witness["kind"] for witness in told["witnesses"]}
     kills = ", ".join(f"{count} at {name}" for name, count in told["kills"].items() if count)
-    zombies = told["aimed"]["stop"]
-    return f"{', '.join(kinds)} (on a broker; kills: {kills or 'none'}; zombies: {zombies})"
+    return Catch(kinds, f"kills: {kills or 'none'}; zombies: {told['aimed']['stop']}")
 
 
-def _told_by_simulator(output: str) -> str | None:
-    kinds = re.findall(r"^seed \d+: (?:FaultsFound: )?(.+?)(?:, first|$)", output, re.MULTILINE)
+def told_by_simulator(output: str) -> Catch:
+    """What its failures say: promises that were broken, or that a worker ended by itself."""
+    failures = re.findall(r"^seed \d+: (\w+): (.*?)(?=^state\.|\Z)", output, re.MULTILINE | re.DOTALL)
+    kinds: set[str] = set()
+    for failure, what in failures:
+        if failure == "FaultsFound":
+            kinds |= set(re.findall(r"^(.+?): \d+, first ", what, re.MULTILINE))
+        else:
+            kinds.add(what.partition(":")[0] if failure == "Broken" else "it ended by itself")
     steps = dict.fromkeys(re.findall(r"^state\.(\w+)\(", output, re.MULTILINE))
-    happened = [step for step in steps if step not in PEACEFUL]
-    return (
-        f"{', '.join(dict.fromkeys(kinds))} (simulated: {', '.join(happened) or 'a fixed course'})" if kinds else None
-    )
+    return Catch(kinds, ", ".join(step for step in steps if step not in PEACEFUL) or "a peaceful course")
+
+
+def is_right(trial: Trial, caught: Catch) -> bool:
+    """Whether it was caught as what it is; a worker without a fault is none, and must be caught as nothing."""
+    return not set(trial.kinds).isdisjoint(caught.kinds) if trial.kinds else not caught.kinds
+
+
+def _in_words(trial: Trial, caught: Catch) -> str:
+    found = ", ".join(sorted(caught.kinds)) or "nothing found"
+    wrong = "" if is_right(trial, caught) else f"NOT CAUGHT (as {' or '.join(trial.kinds) or 'nothing'}): "
+    return f"{wrong}{found} ({trial.where}; {caught.after})"
 
 
 def main() -> int:
@@ -283,14 +347,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.mutants", description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="mutants whose name holds this")
     arguments = parser.parse_args()
-    survivors = 0
-    for mutant in MUTANTS:
-        if arguments.only in mutant.name:
+    wrong = 0
+    for mutant in (CONTROL, *MUTANTS):
+        for trial in mutant.trials if arguments.only in mutant.name else ():
             began_s = time.monotonic()
-            caught = catch(mutant)
-            survivors += caught is None
-            print(f"{mutant.name}: {caught or 'SURVIVED'} [{time.monotonic() - began_s:.0f} s]", flush=True)  # noqa: T201 - the command's output
-    return 1 if survivors else 0
+            caught = catch(mutant, trial)
+            wrong += not is_right(trial, caught)
+            print(f"{mutant.name}: {_in_words(trial, caught)} [{time.monotonic() - began_s:.0f} s]", flush=True)  # noqa: T201 - the command's output
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from confluent_kafka import KafkaException
 from tests.broker import Broker
 from tests.chaos.deployment import Record, Replica, deck
 from tests.chaos.ground import PARTITIONS, Ground
+from tests.chaos.judge import Committed, Complaint
 from tests.chaos.plan import Plan
 from tests.end_to_end.job import wait_until
 from tests.rights import grant, withdraw
@@ -32,10 +33,10 @@ class Nemesis:
         self.record = Record()
         self.faults: dict[str, int] = dict.fromkeys(self._kinds(), 0)
         self.deleted: dict[tuple[str, int], int] = {}
-        self.complaints: list[str] = []
-        self.checkpoints: dict[tuple[str, int, int], str] = {}
-        """What was seen to be committed: the metadata at each place."""
-        self._furthest: dict[tuple[str, int], int] = {}
+        self.complaints: list[Complaint] = []
+        self.committed: list[Committed] = []
+        """Whatever was seen to be committed, in the order of time."""
+        self._latest: dict[tuple[str, int], Committed] = {}
         self._aims = deck(self._chance, plan.aims, kills=plan.kills, zombies=plan.zombies, zombie_s=plan.pace.zombie_s)
         self._replicas = [self._replica(number) for number in range(REPLICAS + 1)]
         self._replicas[-1].is_wanted = False  # joins and leaves
@@ -125,7 +126,8 @@ class Nemesis:
                 self._is_drained, "the group does not reach the end of its topics", self._plan.pace.drain_timeout_s
             )
         except AssertionError as failure:
-            self.complaints.append(f"{failure}: committed {self._watch_committed()} of {self._ends()}")
+            where = f"committed {self._watch_committed()} of {self._ends()}"
+            self.complaints.append(Complaint("never drained", f"{failure}: {where}"))
         return time.monotonic() - began_s
 
     def _is_drained(self) -> bool:
@@ -149,27 +151,27 @@ class Nemesis:
             wait_until(self._is_over, "some go on", 60)
         for replica in self._replicas:
             if replica.worker is not None:
-                self.complaints.append(f"{replica.name} does not end: {replica.worker.log[-1500:]}")
-        self.complaints += self.record.unlawful
+                self._complain_of_end(f"{replica.name} does not end: {replica.worker.log[-1500:]}")
+        for what in self.record.unlawful:
+            self._complain_of_end(what)
+
+    def _complain_of_end(self, what: str) -> None:
+        self.complaints.append(Complaint("unlawful end", what))
 
     def _is_over(self) -> bool:
         self._turn()
         return all(replica.worker is None for replica in self._replicas)
 
     def _watch_committed(self) -> Mapping[tuple[str, int], int]:
-        """Committed offsets never go back (I8)."""
+        """What is committed now; the last that was seen while no broker tells."""
         topic = self._job.inputs[0]
-        try:
-            committed = self._job.topics.committed(self._job.group, topic)
-        except KafkaException:  # the broker is down
-            return self._furthest
-        for number, found in committed.items():
-            place, offset = (topic, number), found.offset
-            self.checkpoints[topic, number, offset] = found.metadata or ""
-            if offset < self._furthest.get(place, 0):
-                self.complaints.append(f"the committed offset of {place} went back from {self._furthest[place]}")
-            self._furthest[place] = max(offset, self._furthest.get(place, 0))
-        return {(topic, number): found.offset for number, found in committed.items()}
+        with contextlib.suppress(KafkaException):
+            for number, found in self._job.topics.committed(self._job.group, topic).items():
+                now = Committed(topic, number, found.offset, found.metadata or "")
+                if now != self._latest.get((topic, number)):
+                    self.committed.append(now)
+                self._latest[topic, number] = now
+        return {place: committed.offset for place, committed in self._latest.items()}
 
     # ---- faults ------------------------------------------------------------------------------------------------------
 

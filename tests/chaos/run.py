@@ -13,7 +13,7 @@ import time
 from tests.chaos.collector import Collector
 from tests.chaos.evidence import keep
 from tests.chaos.ground import Ground, ground
-from tests.chaos.judge import Verdict, judge
+from tests.chaos.judge import Seen, Verdict, judge
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.plan import BRISK, FAULTS, Pace, Plan, usual_faults
 from tests.chaos.traffic import Traffic
@@ -35,10 +35,12 @@ def run(plan: Plan) -> dict[str, object]:
             verdict = judge(
                 job,
                 traffic.ledger,
-                deleted=nemesis.deleted,
-                seen_at_work=seen,
-                complaints=nemesis.complaints,
-                checkpoints=nemesis.checkpoints,
+                Seen(
+                    outputs=seen,
+                    committed=nemesis.committed,
+                    complaints=nemesis.complaints,
+                    deleted=nemesis.deleted,
+                ),
                 data=stage.cluster.nodes[0].data,
             )
             faults = verdict.told

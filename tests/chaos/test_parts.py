@@ -1,7 +1,6 @@
 """The parts of a chaos run, each alone: a verifier that cannot fail proves nothing."""
 
 import contextlib
-import json
 import random
 import socket
 import threading
@@ -14,27 +13,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from schemas.checkpoint import Checkpoint
 from schemas.settings import EventSettings
-from tests.artifacts import make_artifact
 from tests.chaos import evidence
 from tests.chaos.deployment import PROBABILITIES, deck
-from tests.chaos.judge import Verdict, _hold_checkpoints, _uncertain_and_deleted
-from tests.chaos.mutants import MUTANTS, mutated
 from tests.chaos.plan import Plan
 from tests.chaos.proxy import Proxy
 from tests.chaos.traffic import BREAKS_THE_MODEL, Ledger, traffic
 from tests.end_to_end.stream import MAX_BYTES
-from tests.least_settings import least_settings
 from tests.log_record import LogRecord
 from tests.oracle import Dead, verdict
 from worker.failpoints import NAMES
-
-
-def test_every_mutant_can_be_made(tmp_path: Path) -> None:
-    for number, mutant in enumerate(MUTANTS):
-        mutated(mutant, tmp_path / str(number))
-    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS) >= 10
 
 
 def test_a_deck_aims_at_every_failpoint_in_turn_and_has_zombies() -> None:
@@ -77,43 +65,6 @@ def test_what_explains_a_failure_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_pa
     ]
     assert '["events", 0, 7]' in (kept / "ledger.jsonl").read_text()
     assert (kept / "happened.txt").read_text() == "a kill\n"
-
-
-def test_an_event_of_unknown_end_that_is_gone_from_the_log_was_where_its_answer_says() -> None:
-    ledger = Ledger()
-    event = LogRecord("events", -1, -1, 5, b"k", b"v")
-    ledger.uncertain = {5: event, 6: event._replace(timestamp=6)}
-
-    def answer(offset: int, timestamp: int) -> LogRecord:
-        source = {"topic": "events", "partition": 0, "offset": offset}
-        return LogRecord("scores", 0, offset, timestamp, b"k", json.dumps({"source": source}).encode())
-
-    def found(*outputs: LogRecord) -> list[LogRecord]:
-        return [*_uncertain_and_deleted(ledger, outputs, {("events", 0): 10}).values()]
-
-    assert found(answer(9, 5)) == [event._replace(partition=0, offset=9)]
-    assert found(answer(9, 5), answer(8, 5)) == found(answer(9, 5)), "one place each: the other was never written"
-    assert found(answer(10, 6)) == [], "the log itself would still have it"
-    assert found(answer(9, 7)) == [], "no such event was begun"
-    ledger.add(event._replace(partition=0, offset=9))
-    assert found(answer(9, 5)) == []
-
-
-def checkpoint_faults(model: Path, lo: int, deleted: dict[tuple[str, int], int]) -> int:
-    """Three rows of one entity, of which all are needed at offset 3 (the window has six)."""
-    job = SimpleNamespace(model=model, settings=least_settings(lookback_offsets=100))
-    rows = [LogRecord("events", 0, offset, 1_000, b"pump", b'{"x":1,"y":2}') for offset in (2, 1, 0)]
-    committed = {("events", 0, 3): Checkpoint(lo=lo, spec="s", np=1).encode()}
-    held = Verdict(None, Counter())
-    _hold_checkpoints(held, job, committed, rows, deleted)
-    return held.zeros["other_faults"]
-
-
-def test_a_checkpoint_above_rows_that_windows_need_is_a_fault(tmp_path: Path) -> None:
-    model = make_artifact(tmp_path / "model.onnx", features=("x", "y"), window=6, min_length=3)
-    assert checkpoint_faults(model, 0, {}) == 0
-    assert checkpoint_faults(model, 1, {}) == 1
-    assert checkpoint_faults(model, 1, {("events", 0): 1}) == 0  # the row below is gone anyway
 
 
 @pytest.fixture
