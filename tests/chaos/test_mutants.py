@@ -43,7 +43,7 @@ def test_only_a_fault_of_an_expected_kind_is_a_catch() -> None:
     [
         ("", set()),
         (
-            "seed 3: FaultsFound: lost: 2, first events-0-1: so\nwrong window: 1, first events-1-1: so\nstate.begin(x=1)\n",
+            "seed 3: FaultsFound: lost: 2, first e-0-1: so\nwrong window: 1, first e-1-1: so\nstate.begin(x=1)\n",
             {"lost", "wrong window"},
         ),
         ("seed 3: Broken: no progress: after all faults\nstate.begin(terms=None)\n", {"no progress"}),

@@ -13,8 +13,10 @@ from multiprocessing import get_context
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
+from tests.fuzz.artifact_mutations import may_pass
 from tests.fuzz.decoding import Witness, search
 from tests.fuzz.loading import Findings, load_mutations
+from tests.revision import revision
 
 PART = 20_000
 """Records that one process decodes in a row."""
@@ -70,12 +72,14 @@ def _described(witness: Witness) -> dict[str, object]:
 
 def _line(told: argparse.Namespace, witness: object, findings: Findings, took_s: float) -> dict[str, object]:
     return {
+        "revision": revision(),
         "seed": told.seed,
         "inputs": told.inputs,
         "witness": witness,
         "mutations": told.mutations,
+        "must_be_refused": told.mutations - may_pass(told.mutations),
         "refused": findings.refused.total(),
-        "harmless": findings.harmless,
+        "may_pass": {"all": may_pass(told.mutations), "refused": 0, "harmless": 0} | findings.may_pass,
         "wrong": [finding._asdict() for finding in findings.wrong[:5]],
         "seconds": round(took_s),
     }

@@ -50,7 +50,7 @@ def mutation(seed: int, number: int) -> Mutation:
     chance = Random(f"{seed}-{number}")
     place = chance.randrange(len(originals()))
     original = originals()[place]
-    family = (_DAMAGES, _FORGERIES, _RESEALED)[number % 3]
+    family = _FAMILIES[number % len(_FAMILIES)]
     kind = chance.choice(list(family))
     while True:
         if family is _FORGERIES:
@@ -64,6 +64,11 @@ def mutation(seed: int, number: int) -> Mutation:
             return Mutation(
                 f"{kind}, sealed again" if family is _RESEALED else kind, file, original, family is _RESEALED
             )
+
+
+def may_pass(count: int) -> int:
+    """How many of the first so many mutations may pass: those that are sealed again."""
+    return sum(_FAMILIES[number % len(_FAMILIES)] is _RESEALED for number in range(count))
 
 
 def _sealed_again(file: bytes) -> bytes:
@@ -334,3 +339,6 @@ _FORGERIES: Mapping[str, _Forgery] = {
     "training": _for_training,
     "a built-in window": _built_in_window,
 }
+
+_FAMILIES = (_DAMAGES, _FORGERIES, _RESEALED)
+"""In turn."""

@@ -28,6 +28,18 @@ _CHILD = (sys.executable, "-m", "tests.fuzz.loading")
 _SENTENCE = re.compile(r"The artifact model\.onnx is refused: [^\n]+[.)]|[^\n]+")
 
 
+LAWFUL = {False: ("refused",), True: ("refused", "harmless")}
+"""What may come of a mutation, by whether it may pass."""
+
+
+class Told(NamedTuple):
+    """What came of one mutation."""
+
+    kind: str
+    may_pass: bool
+    outcome: str
+
+
 class Finding(NamedTuple):
     """A mutation that was not refused as it should be, by its number."""
 
@@ -37,41 +49,43 @@ class Finding(NamedTuple):
 
 
 class Findings(NamedTuple):
-    """How many mutations of which kind were refused, which passed lawfully, and what was wrong."""
+    """How many of the mutations that no loader may take were refused, by kind; what became of those that may pass; and
+    what was wrong."""
 
     refused: Counter[str]
-    harmless: int
+    may_pass: Counter[str]  # refused, harmless
     wrong: list[Finding]
 
 
 def load_mutations(seed: int, count: int, *, progress: Callable[[int], None] = lambda _: None) -> Findings:
     """Load so many mutations, and see each of them refused with a sentence, and no process die or hang."""
-    findings = Findings(Counter(), 0, [])
-    for number, kind, outcome in _outcomes(seed, count):
-        if outcome == "refused":
-            findings.refused[kind] += 1
-        elif outcome == "harmless":
-            findings = findings._replace(harmless=findings.harmless + 1)
+    findings = Findings(Counter(), Counter(), [])
+    for number, told in enumerate(_outcomes(seed, count)):
+        if told.outcome not in LAWFUL[told.may_pass]:
+            findings.wrong.append(Finding(number, told.kind, told.outcome))
+        elif told.may_pass:
+            findings.may_pass[told.outcome] += 1
         else:
-            findings.wrong.append(Finding(number, kind, outcome))
+            findings.refused[told.kind] += 1
         progress(1)
     return findings
 
 
-def _outcomes(seed: int, count: int) -> Iterator[tuple[int, str, str]]:
+def _outcomes(seed: int, count: int) -> Iterator[Told]:
     done = 0
     while done < count:
         ahead = min(CHUNK, count - done)
-        for line in _child(seed, done, ahead):
-            yield done, *line
+        for told in _child(seed, done, ahead):
+            yield told
             done += 1
             ahead -= 1
         if ahead:
-            yield done, mutation(seed, done).kind, "the process died or hung"
+            made = mutation(seed, done)
+            yield Told(made.kind, made.may_pass, "the process died or hung")
             done += 1
 
 
-def _child(seed: int, first: int, count: int) -> Iterator[tuple[str, str]]:
+def _child(seed: int, first: int, count: int) -> Iterator[Told]:
     """Its lines, until it ends, however it does."""
     command = [*_CHILD, str(seed), str(first), str(count)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0) as child:
@@ -80,8 +94,7 @@ def _child(seed: int, first: int, count: int) -> Iterator[tuple[str, str]]:
             line = child.stdout.readline()
             if not line:
                 break
-            kind, outcome = json.loads(line)
-            yield kind, outcome
+            yield Told(*json.loads(line))
         child.kill()
 
 
@@ -115,7 +128,8 @@ def _main(seed: int, first: int, count: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for number in range(first, first + count):
             made = mutation(seed, number)
-            print(json.dumps([made.kind, outcome_of(made, Path(folder) / "model.onnx")]), file=report, flush=True)
+            told = Told(made.kind, made.may_pass, outcome_of(made, Path(folder) / "model.onnx"))
+            print(json.dumps(told), file=report, flush=True)
 
 
 if __name__ == "__main__":

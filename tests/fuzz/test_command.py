@@ -11,7 +11,7 @@ from tests.fuzz.decoding import Witness
 from tests.fuzz.loading import Finding, Findings
 from tests.fuzz.records import Record
 
-SOUND = Findings(Counter({"truncated": 30}), 0, [])
+SOUND = Findings(Counter({"truncated": 30}), Counter(), [])
 
 
 @pytest.fixture
@@ -25,7 +25,10 @@ def test_where_every_promise_holds_the_line_says_so_and_the_exit_code_is_0(capsy
     assert command.main() == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["seed"], told["inputs"], told["mutations"]) == (5, 500, 30)
-    assert told["refused"] + told["harmless"] == 30
+    assert told["refused"] == told["must_be_refused"] == 20
+    may_pass = told["may_pass"]
+    assert may_pass["refused"] + may_pass["harmless"] == may_pass["all"] == 10
+    assert told["revision"].removesuffix("-dirty").isalnum()
     assert (told["witness"], told["wrong"]) == (None, [])
 
 
