@@ -45,6 +45,7 @@ class BenchmarkConfig:
 
     suite: Path
     parts: tuple[str, ...] | None = None  # None = all that are there
+    items: tuple[str, ...] | None = None  # None = all of these parts; else names, or how they begin
     seeds: tuple[int, ...] = (0, 1, 2)
     detector: str | None = None  # None = the default of `train`
     output: Path = Path("benchmark.json")
@@ -59,10 +60,10 @@ def benchmark(
     Raises:
         ExportError: the suite or the output cannot be used. What refuses an item is part of its result.
     """
-    parts = _parts(config)
+    items = _items(config, _parts(config))
     kept = {} if config.anew else {result.key: result for result in read_results(config.output)}
     results: list[Result] = []
-    for part, item, seed in _work(parts, config.seeds):
+    for part, item, seed in _work(items, config.seeds):
         options = _options(config, part)
         wanted = Result(part=part.name, item=item, seed=seed, options=options)
         result = kept.get(wanted.key) or _done(part, wanted, watch, trainer)
@@ -98,11 +99,21 @@ def _parts(config: BenchmarkConfig) -> list[Part]:
     return [known[name] for name in dict.fromkeys(config.parts)]
 
 
-def _work(parts: Sequence[Part], seeds: Sequence[int]) -> Iterator[tuple[Part, str, int]]:
-    for part in parts:
-        for item in part.items():
-            for seed in seeds:
-                yield part, item, seed
+def _items(config: BenchmarkConfig, parts: Sequence[Part]) -> list[tuple[Part, str]]:
+    """Those of the parts that are to be done."""
+    known = [(part, item) for part in parts for item in part.items()]
+    if config.items is None:
+        return known
+    for name in config.items:
+        if not any(item.startswith(name) for _, item in known):
+            raise UsageError(f"--items {name}: no item of {', '.join(part.name for part in parts)} begins so.")
+    return [(part, item) for part, item in known if item.startswith(config.items)]
+
+
+def _work(items: Sequence[tuple[Part, str]], seeds: Sequence[int]) -> Iterator[tuple[Part, str, int]]:
+    for part, item in items:
+        for seed in seeds:
+            yield part, item, seed
 
 
 def _options(config: BenchmarkConfig, part: Part) -> dict[str, object]:

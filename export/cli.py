@@ -6,6 +6,7 @@ Nothing heavy is imported before it is needed: `--help` and `inspect` start with
 import argparse
 import contextlib
 import json
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -332,6 +333,9 @@ def _add_benchmark(commands: "argparse._SubParsersAction[_Parser]") -> argparse.
     command.set_defaults(command=_benchmark)
     command.add_argument("--suite", type=Path, required=True, metavar="DIR", help="the suite's files")
     command.add_argument("--parts", nargs="+", metavar="NAME", help="which parts (default: all that are there)")
+    command.add_argument(
+        "--items", nargs="+", metavar="NAME", help="which items of these parts, by how they begin (default: all)"
+    )
     command.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N", help="default: 0 1 2")
     command.add_argument("--detector", metavar="FAMILY", help="as for train (default: its default)")
     command.add_argument(
@@ -435,6 +439,7 @@ def _benchmark(options: argparse.Namespace) -> None:
     config = BenchmarkConfig(
         suite=options.suite,
         parts=None if options.parts is None else tuple(options.parts),
+        items=None if options.items is None else tuple(options.items),
         seeds=tuple(dict.fromkeys(options.seeds)),
         detector=options.detector,
         output=options.output,
@@ -456,6 +461,7 @@ def _typed(options: argparse.Namespace) -> str:
     """The command as somebody else would type it, wherever their suite lies."""
     words = ["anomaly-export benchmark --suite DIR"]
     words += [f"--parts {' '.join(options.parts)}"] if options.parts else []
+    words += [f"--items {shlex.join(options.items)}"] if options.items else []
     words += [f"--detector {options.detector}"] if options.detector else []
     return " ".join(words)
 

@@ -104,6 +104,16 @@ def test_another_part_leaves_the_results_of_the_first_in_the_file(run: Run, tmp_
     assert {of["part"] for of in document["summary"]} == {"asd"}
 
 
+def test_only_the_items_asked_for_are_done(run: Run, workshop: Workshop, tmp_path: Path) -> None:
+    results, lines = run("ts_u", "tabular", items=("sec", "set"), seeds=(0,))
+    assert [(of.part, of.item) for of in results] == [("ts_u", "second"), ("tabular", "set")]
+    assert {(line.part, *line.items) for line in lines} == {("ts_u", "second"), ("tabular", "set")}
+    run("ts_u", seeds=(0,))
+    assert len(workshop.orders) == 3  # the second was done already
+    document = json.loads((tmp_path / "benchmark.json").read_text(encoding="utf-8"))
+    assert [of["item"] for of in document["results"]] == ["second", "set", "first"]
+
+
 def test_sessions_of_a_log_are_trained_by_their_templates(run: Run, workshop: Workshop) -> None:
     (result, _), lines = run("hdfs")
     assert {(order.kind, order.entity, order.log_ids) for order in workshop.orders} == {("log", "session", "template")}
@@ -152,6 +162,10 @@ def test_results_of_another_code_are_told(run: Run) -> None:
         ({"suite": Path("nowhere")}, "--suite nowhere: there is no such folder."),
         ({"parts": ("swat",)}, "--parts swat: there is no such part; give ts_u, ts_m, asd"),
         ({"parts": ("ts_m",)}, "--parts ts_m: its files are not in"),
+        (
+            {"parts": ("ts_u", "asd"), "items": ("fir", "third")},
+            "--items third: no item of ts_u, asd begins so.",
+        ),
         ({"output": Path("nowhere/f.json")}, "--output nowhere/f.json: the folder nowhere does not exist"),
         ({"output": Path("f.txt")}, "--output f.txt: its name must end in .json."),
     ],
@@ -176,11 +190,11 @@ def test_from_the_command_line_it_trains_judges_and_writes_both_files(
     suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "figures.json"
-    command: Sequence[str] = ["benchmark", "--suite", str(suite), "--parts", "tabular", "--seeds", "0"]
+    command: Sequence[str] = ["benchmark", "--suite", str(suite), "--items", "set", "--seeds", "0"]
     assert main([*command, "--detector", "pca", "--output", str(output)]) == 0
     told = capsys.readouterr()
     assert told.err.startswith("tabular set, seed 0: AUROC 1.000")
     assert told.out == output.with_suffix(".md").read_text(encoding="utf-8")
-    assert "`anomaly-export benchmark --suite DIR --parts tabular --detector pca`: seeds 0," in told.out
+    assert "`anomaly-export benchmark --suite DIR --items set --detector pca`: seeds 0," in told.out
     (result,) = json.loads(output.read_text(encoding="utf-8"))["results"]
     assert (result["family"], result["options"]) == ("pca", {"kind": "tabular", "detector": "pca"})
