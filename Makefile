@@ -56,17 +56,18 @@ chaos-campaign: $(DEV)/.ready ## Chaos runs until so many kills were aimed; may 
 	@$(DEV)/bin/python -m tests.broker install
 	@$(DEV)/bin/python -m tests.chaos.campaign --kills $(KILLS) $(ARGS)
 
-load: $(DEV)/.ready ## Ten minutes of more events than a worker can take, then a million entities: memory and drain (half an hour)
+load: $(DEV)/.ready ## Ten minutes of more events than a worker can take, then a million entities, then entities that come and go: memory and drain (half an hour)
 	@$(DEV)/bin/python -m tests.broker install
 	@$(DEV)/bin/python -m tests.load overload
 	@$(DEV)/bin/python -m tests.load entities
+	@$(DEV)/bin/python -m tests.load churn
 
 soak: MINUTES = 60
 soak: $(DEV)/.ready ## An hour of steady load: memory, file descriptors and threads (MINUTES=60)
 	@$(DEV)/bin/python -m tests.broker install
 	@$(DEV)/bin/python -m tests.load soak --minutes $(MINUTES) $(ARGS)
 
-mutants: $(DEV)/.ready ## Workers with one fault each: the verifiers must catch every one (half an hour)
+mutants: $(DEV)/.ready ## Workers with one fault each: the verifiers must catch every one as what it is (an hour)
 	@$(DEV)/bin/python -m tests.broker install
 	@$(DEV)/bin/python -m tests.chaos.mutants $(ARGS)
 

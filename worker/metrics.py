@@ -159,10 +159,6 @@ class Metrics:
         self._gpu_memory.labels("used").set(memory.used)
         self._gpu_memory.labels("free").set(memory.free)
 
-    def entities(self, count: int) -> None:
-        """So many entities have a window."""
-        self._entities.set(count)
-
     def transaction(self, outcome: str) -> None:
         """A transaction ended: committed, aborted or lost."""
         self._transactions.labels(outcome).inc()
@@ -172,6 +168,7 @@ class Metrics:
         *,
         lag: Mapping[TopicPartition, int],
         refill_remaining: Mapping[TopicPartition, int],
+        entities: int,
         rebalances: int,
     ) -> None:
         """Where the worker stands, about once a second. Partitions that are no longer ours leave the page."""
@@ -179,6 +176,7 @@ class Metrics:
             gauge.clear()
             for (topic, partition), value in values.items():
                 gauge.labels(topic, str(partition)).set(value)
+        self._entities.set(entities)
         self._rebalances.inc(rebalances - self._seen_rebalances)
         self._seen_rebalances = rebalances
 

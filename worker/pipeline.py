@@ -385,7 +385,6 @@ class Pipeline:
         self._pause_s = _FIRST_PAUSE_S
         self._metrics.stage("commit", self._clock() - began_s)
         self._metrics.transaction("committed")
-        self._metrics.entities(self._rooms.windows.entities)
         now_s = time.time()
         for batch in committing.batches:
             self._metrics.committed(batch.answered, now_s=now_s)
@@ -514,10 +513,9 @@ class Pipeline:
         if offsets:
             self._commit(offsets)
         lag, refill_remaining = self._source.lag(), self._source.refill_remaining()
-        self._metrics.position(lag=lag, refill_remaining=refill_remaining, rebalances=self._source.rebalances)
-        self._recently.position(
-            lag=lag, refill_remaining=refill_remaining, entities=self._rooms.windows.entities, now_s=now_s
-        )
+        entities, rebalances = self._rooms.windows.entities, self._source.rebalances
+        self._metrics.position(lag=lag, refill_remaining=refill_remaining, entities=entities, rebalances=rebalances)
+        self._recently.position(lag=lag, refill_remaining=refill_remaining, entities=entities, now_s=now_s)
         if now_s >= self._collect_due_s:
             # Automatic collection is off: it would look at every record of a batch. Young cycles are few.
             self._collect_due_s = now_s + _COLLECT_EVERY_S

@@ -11,6 +11,10 @@ from pathlib import Path
 
 from tests.benchmarks.contestants import TITLES, WORKER
 from tests.benchmarks.measurement import Measurement, median
+from tests.benchmarks.rooms import failpoints, microseconds
+
+_TRIES = 50
+"""Of the failpoints of a batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +36,10 @@ def report(results: Mapping[str, Sequence[Measurement]], ratios: Sequence[Ratio]
         _say(f"{TITLES[name]:38} {figures}   {each}")
     found = {ratio.name: _ratio(results, ratio) for ratio in ratios}
     held = [_print_ratio(ratio, found[ratio.name]) for ratio in ratios]
+    unarmed_us = statistics.median(microseconds(failpoints().run, _TRIES))
+    if WORKER in medians:
+        of_us = medians[WORKER].cpu_us_per_event
+        _say(f"failpoints, none armed: {unarmed_us:.4f} of the worker's {of_us:.2f} CPU-us/event")
     _say(
         json.dumps(
             {
@@ -39,6 +47,7 @@ def report(results: Mapping[str, Sequence[Measurement]], ratios: Sequence[Ratio]
                 "rounds": {name: [run.as_json() for run in runs] for name, runs in results.items()},
                 "median": {name: middle.as_json() for name, middle in medians.items()},
                 "ratios": {name: value and round(value, 3) for name, value in found.items()},
+                "unarmed_failpoints_us_per_event": round(unarmed_us, 5),
             }
         )
     )

@@ -1,11 +1,12 @@
-"""A reader of scores and dead letters during a run, as any consumer would be: read_committed, from the start."""
+"""Readers of scores and dead letters during a run, as any consumer would be: read_committed, from the start."""
 
 import contextlib
 import threading
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Self
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from tests.end_to_end.job import wait_until
 from tests.topics import log_record
@@ -14,11 +15,11 @@ if TYPE_CHECKING:
     from tests.log_record import LogRecord
 
 
-class Collector:
-    """Reads all partitions of the topics in a thread of its own, from entering the block until leaving it."""
+class Reader:
+    """Reads all these partitions in a thread of its own, from entering the block until leaving it."""
 
-    def __init__(self, bootstrap: str, places: list[tuple[str, int]]) -> None:
-        self.records: list[LogRecord] = []
+    def __init__(self, bootstrap: str, places: Iterable[tuple[str, int]]) -> None:
+        places = list(places)
         self._consumer = Consumer(
             {
                 "bootstrap.servers": bootstrap,
@@ -48,10 +49,14 @@ class Collector:
         if error is None and self._failure is not None:
             raise self._failure
 
-    def wait_for(self, ends: Mapping[tuple[str, int], int]) -> None:
+    def take(self, message: Message) -> None:
+        """One more record."""
+        raise NotImplementedError
+
+    def wait_for(self, ends: Mapping[tuple[str, int], int], *, timeout_s: float = 60.0) -> None:
         """Return once everything before these offsets was read; after a while, too: what is missing was not seen."""
         with contextlib.suppress(AssertionError):
-            wait_until(lambda: all(self._read_until[place] >= end for place, end in ends.items()), "unread", 60)
+            wait_until(lambda: all(self._read_until[place] >= end for place, end in ends.items()), "unread", timeout_s)
 
     def _guarded(self) -> None:
         try:
@@ -68,7 +73,31 @@ class Collector:
             place, offset = (message.topic(), message.partition()), message.offset()
             error = message.error()
             if error is None:
-                self.records.append(log_record(message))
+                self.take(message)
                 self._read_until[place] = offset + 1
             elif error.code() == KafkaError._PARTITION_EOF:  # markers lie between the last record and here
                 self._read_until[place] = offset
+
+
+class Collector(Reader):
+    """Keeps every record."""
+
+    def __init__(self, bootstrap: str, places: Iterable[tuple[str, int]]) -> None:
+        super().__init__(bootstrap, places)
+        self.records: list[LogRecord] = []
+
+    def take(self, message: Message) -> None:
+        """Keep it."""
+        self.records.append(log_record(message))
+
+
+class Tally(Reader):
+    """Counts the records of each partition: there may be more of them than can be kept."""
+
+    def __init__(self, bootstrap: str, places: Iterable[tuple[str, int]]) -> None:
+        super().__init__(bootstrap, places)
+        self.counts: Counter[tuple[str, int]] = Counter()
+
+    def take(self, message: Message) -> None:
+        """Count it."""
+        self.counts[message.topic(), message.partition()] += 1

@@ -29,9 +29,21 @@ def test_the_metrics_agree_with_what_came_out(job: Job) -> None:
     assert worker.metric(records, outcome="scored") == report.scored
     assert worker.metric(records, outcome="dead") == report.dead == worker.metric("anomaly_worker_dead_letters_total")
     assert worker.metric("anomaly_worker_transactions_total", outcome="committed") >= 1
-    assert worker.metric("anomaly_worker_entities") > 10
     assert worker.metric("anomaly_worker_model_info", name="z-score") == 1
     worker.wait_until(lambda: worker.metric("anomaly_worker_lag") == 0, "its lag is 0", 10)
+    assert worker.metric("anomaly_worker_entities") > 10
+
+
+def test_a_worker_that_only_filled_its_windows_again_tells_how_many_entities_it_holds(job: Job) -> None:
+    job.write(list(islice(events(), 1000)))
+    first = job.start()
+    job.wait_until_done()
+    held = lambda worker: worker.metric("anomaly_worker_entities")  # noqa: E731
+    first.wait_until(lambda: held(first) > 10, "it holds entities", 10)
+    before = held(first)
+    first.stop()
+    second = job.start().wait_until_ready()
+    second.wait_until(lambda: held(second) == before, f"it holds {before} entities", 10)
 
 
 def test_the_kafka_clients_tell_of_themselves(job: Job) -> None:

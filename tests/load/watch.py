@@ -59,6 +59,11 @@ class Watch:
                 return
 
     @property
+    def now_mib(self) -> float:
+        """What it takes now. Raises OSError where it has ended."""
+        return sample(self._pid).resident_bytes / MIB
+
+    @property
     def most_mib(self) -> float:
         """The most memory that was seen."""
         return max(each.resident_bytes for each in self.samples) / MIB

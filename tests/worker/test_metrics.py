@@ -68,7 +68,7 @@ def figures(**about: float) -> ClientFigures:
 
 
 def stand(metrics: Metrics, **report: object) -> None:
-    metrics.position(**{"lag": {}, "refill_remaining": {}, "rebalances": 0} | report)
+    metrics.position(**{"lag": {}, "refill_remaining": {}, "entities": 0, "rebalances": 0} | report)
 
 
 @pytest.fixture
@@ -83,10 +83,9 @@ def used(metrics: Metrics) -> Metrics:
     metrics.staged(10, {"decode": 0.001, "score": 0.02})
     commit(metrics, scored=7, reasons=["empty"], missing={"x": 2}, timestamps_ms=np.array([999_000]))
     metrics.transaction("committed")
-    metrics.entities(5)
     metrics.client("consumer", figures())
     metrics.gpu_memory(GpuMemory(used=1, free=2))
-    stand(metrics, lag={("events", 0): 3}, refill_remaining={("events", 0): 9}, rebalances=1)
+    stand(metrics, lag={("events", 0): 3}, refill_remaining={("events", 0): 9}, entities=5, rebalances=1)
     return metrics
 
 
