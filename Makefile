@@ -56,7 +56,7 @@ chaos-campaign: $(DEV)/.ready ## Chaos runs until so many kills were aimed; may 
 	@$(DEV)/bin/python -m tests.broker install
 	@$(DEV)/bin/python -m tests.chaos.campaign --kills $(KILLS) $(ARGS)
 
-load: $(DEV)/.ready ## Ten minutes of more events than a worker can take, then a million entities, then entities that come and go: memory and drain (half an hour)
+load: $(DEV)/.ready ## More events than a worker can take, a million entities, entities that come and go: memory and drain (half an hour)
 	@$(DEV)/bin/python -m tests.broker install
 	@$(DEV)/bin/python -m tests.load overload
 	@$(DEV)/bin/python -m tests.load entities

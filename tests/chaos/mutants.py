@@ -267,8 +267,8 @@ MUTANTS = (
         "a batch is published newest first",
         [simulated("out of order"), on_a_broker("out of order", aims=["staged"], kills=2)],
         [
-            Change("sink.py", f"            iter(outgoing.{column}),\n", f"            reversed(outgoing.{column}),\n")
-            for column in ("value", "key", "partition", "timestamp")
+            Change("sink.py", f"iter(outgoing.{column})", f"reversed(outgoing.{column})")
+            for column in ("value", "key", "partition", "timestamp", "headers")
         ],
     ),
 )
