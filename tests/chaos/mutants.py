@@ -346,10 +346,13 @@ def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.mutants", description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="mutants whose name holds this")
+    parser.add_argument("--where", choices=["simulated", "on a broker"], help="one of the verifiers alone")
     arguments = parser.parse_args()
     wrong = 0
     for mutant in (CONTROL, *MUTANTS):
-        for trial in mutant.trials if arguments.only in mutant.name else ():
+        for trial in mutant.trials:
+            if arguments.only not in mutant.name or arguments.where not in {None, trial.where}:
+                continue
             began_s = time.monotonic()
             caught = catch(mutant, trial)
             wrong += not is_right(trial, caught)
