@@ -301,7 +301,7 @@ def catch(mutant: Mutant, trial: Trial) -> Catch:
             timeout=TIMEOUT_S,
         )
     try:
-        told = json.loads(done.stdout)
+        told = json.loads((done.stdout.splitlines() or [""])[-1])  # libraries may have written before it
     except ValueError:
         raise RuntimeError(f"{mutant.name}: the verifier itself failed:\n{done.stderr[-3000:]}") from None
     return _told_by_chaos(told) if "witnesses" in told else told_by_simulator(done.stderr)
