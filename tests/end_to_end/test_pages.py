@@ -34,18 +34,6 @@ def test_the_metrics_agree_with_what_came_out(job: Job) -> None:
     assert worker.metric("anomaly_worker_entities") > 10
 
 
-def test_a_worker_that_only_filled_its_windows_again_tells_how_many_entities_it_holds(job: Job) -> None:
-    job.write(list(islice(events(), 1000)))
-    first = job.start()
-    job.wait_until_done()
-    held = lambda worker: worker.metric("anomaly_worker_entities")  # noqa: E731
-    first.wait_until(lambda: held(first) > 10, "it holds entities", 10)
-    before = held(first)
-    first.stop()
-    second = job.start().wait_until_ready()
-    second.wait_until(lambda: held(second) == before, f"it holds {before} entities", 10)
-
-
 def test_the_kafka_clients_tell_of_themselves(job: Job) -> None:
     worker = job.start().wait_until_ready()
     job.write(list(islice(events(), 1000)))
