@@ -204,6 +204,7 @@ class BusWorker:
             ),
             incremental=place.incremental,
             clock=place.clock,
+            pause=place.pause,
         )
 
     def begin(self) -> None:

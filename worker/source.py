@@ -105,7 +105,7 @@ class Source:
     hands partitions over one by one (cooperative, KIP-848) or all at once.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - clock and pause are those of tests alone
         self,
         make_consumer: Callable[[Callable[[str], None]], Consumer],
         *,
@@ -115,6 +115,7 @@ class Source:
         incremental: bool,
         warm_s: float = 300.0,
         clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._make_consumer = make_consumer
         self._consumer = make_consumer(self._note_statistics)
@@ -124,6 +125,7 @@ class Source:
         self._incremental = incremental
         self._warm_s = warm_s
         self._clock = clock
+        self._pause = pause
         self._partitions: list[TopicPartition] = []
         self._places: dict[TopicPartition, int] = {}
         self._columns: dict[str, Int64] = {topic: np.full(1, -1, np.int64) for topic in topics}
@@ -210,36 +212,38 @@ class Source:
         What was read of the latter may stem from before, so they are read again from their start.
         """
         places = list(map(self._place_of, messages))
-        for place in self._taken_up.intersection(places):
-            self._seek(self._owned[place], self._owned[place].next_offset)
+        again = self._taken_up.intersection(places) & self._owned.keys()
+        self._read_from({place: self._owned[place].next_offset for place in again})
         current = self._owned.keys() - self._taken_up
         return [message for message, place in zip(messages, places, strict=True) if place in current]
 
     def _rejoin_if_stopped(self, messages: list[Message]) -> bool:
-        """Take everything up again from a new assignment, where an offset to read is no longer in the log (R11).
-
-        The client gives up such a partition: it refuses to seek there ever after. To unassign and assign it ourselves
-        might answer for a rebalance that we have not heard of yet; so the group is left in order, and joined again.
-        """
+        """Take everything up again from a new assignment, where an offset to read is no longer in the log (R11)."""
         stopped = {self._place_of(message) for message in messages if _is_stop(message.error())}
         if stopped.isdisjoint(self._owned):
             return False
-        log.warning(
-            "records of %s that were to be read are no longer in the log: joining the group anew",
-            _named([self._partitions[place] for place in sorted(self._owned.keys() & stopped)]),
-        )
+        names = _named([self._partitions[place] for place in sorted(self._owned.keys() & stopped)])
+        self._rejoin(f"records of {names} that were to be read are no longer in the log")
+        return True
+
+    def _rejoin(self, why: str) -> None:
+        """Another membership, and nothing owned before its first assignment.
+
+        The client has given up a partition, and refuses to seek there ever after. To unassign and assign it ourselves
+        might answer for a rebalance that we have not heard of yet; so the group is left in order, and joined again.
+        """
+        log.warning("%s: joining the group anew", why)
         self._consumer.close()
         self._consumer = self._make_consumer(self._note_statistics)
         self.joined = False
         self.subscribe(self._listen)
-        return True
 
     def _put_back(self, messages: list[Message]) -> None:
         """What was read by a poll that failed is read again."""
         if self._rejoin_if_stopped(messages):
             return
-        for place in self._owned.keys() & set(map(self._place_of, messages)):
-            self._seek(self._owned[place], self._owned[place].next_offset)
+        touched = self._owned.keys() & set(map(self._place_of, messages))
+        self._read_from({place: self._owned[place].next_offset for place in touched})
 
     def _place_of(self, message: Message) -> int | None:
         partition = TopicPartition(cast("str", message.topic()), cast("int", message.partition()))
@@ -429,9 +433,8 @@ class Source:
 
     def rewind(self) -> None:
         """Read again from the committed offsets, after staged batches were dropped."""
-        for owned in self._owned.values():
-            if not owned.refilling and owned.next_offset != owned.committed:
-                self._seek(owned, owned.committed)
+        beyond = [one for one in self._owned.values() if not one.refilling and one.next_offset != one.committed]
+        self._read_from({owned.place: owned.committed for owned in beyond})
 
     def take_up_again(self) -> None:
         """Start every assigned partition as after an assignment, with empty windows (R6)."""
@@ -439,24 +442,37 @@ class Source:
             owned.refilling = True  # its windows are gone: never warm, should it be revoked meanwhile
         plans = self._planner.plans(self._consumer, [self._partitions[place] for place in self._owned])
         for partition, plan in plans.items():
-            place = self._places[partition]
-            self._adopt(place, plan, warm=False)
-            self._seek(self._owned[place], plan.position)
+            self._adopt(self._places[partition], plan, warm=False)
+        self._read_from({self._places[partition]: plan.position for partition, plan in plans.items()})
 
-    def _seek(self, owned: _Owned, offset: int) -> None:
-        owned.next_offset = offset
-        owned.end_seen = -1
+    def _read_from(self, offsets: Mapping[int, int]) -> None:
+        """Set reading to these offsets, by place; where the client refuses one, all is taken up from a new assignment.
+
+        It refuses when it has noticed, and not told yet, that the offset to read is no longer in the log.
+        """
+        for place, offset in offsets.items():
+            self._owned[place].next_offset, self._owned[place].end_seen = offset, -1
+        for place, offset in offsets.items():
+            refusal = self._seek(self._partitions[place], offset)
+            if refusal is not None:
+                name = _named([self._partitions[place]])
+                self._rejoin(f"reading of {name} could not be set to offset {offset} ({refusal})")
+                return
+
+    def _seek(self, partition: TopicPartition, offset: int) -> str | None:
+        """Why the client would not, if so."""
         deadline = self._clock() + _SEEK_PATIENCE_S
         while True:
             try:
-                self._consumer.seek(KafkaTopicPartition(*self._partitions[owned.place], offset))
+                self._consumer.seek(KafkaTopicPartition(*partition, offset))
             except KafkaException as error:
                 # A partition that was assigned a moment ago cannot be sought yet.
+                refusal: KafkaError = error.args[0]
                 if self._clock() > deadline:
-                    raise BrokerError(f"Reading could not be set to offset {offset}: {error.args[0].str()}.") from error
-                time.sleep(_SEEK_PAUSE_S)
+                    return refusal.str()
+                self._pause(_SEEK_PAUSE_S)
             else:
-                return
+                return None
 
     # ---- what is told of it ------------------------------------------------------------------------------------------
 

@@ -192,7 +192,7 @@ class MemoryConsumer:
         partition = self._bus.topics[place[0]][place[1]]
         position = self._positions[place]
         end = partition.stable_end if self._read_committed else partition.end
-        if not partition.start <= position <= partition.end:
+        if self._is_gone(place):
             self._stopped.add(place)
             return [_event(place, position, KafkaError._AUTO_OFFSET_RESET)]
         messages: list[Message] = []
@@ -208,6 +208,11 @@ class MemoryConsumer:
             self._ends_told[place] = end
             messages.append(_event(place, end, KafkaError._PARTITION_EOF))
         return messages
+
+    def _is_gone(self, place: Place) -> bool:
+        """Whether the offset to read is not in the log."""
+        partition = self._bus.topics[place[0]][place[1]]
+        return not partition.start <= self._positions[place] <= partition.end
 
     def assign(self, partitions: Sequence[TopicPartition]) -> None:
         """Read these, and no others."""
@@ -251,8 +256,8 @@ class MemoryConsumer:
     def seek(self, partition: TopicPartition) -> None:
         """Go on from there."""
         place = (partition.topic, partition.partition)
-        if place not in self._positions or place in self._stopped:
-            self._bus.now_s += 0.02  # whoever asks again sleeps by a clock of his own
+        # A thread of the client's reads ahead: it may have found the offset gone, and told nobody yet.
+        if place not in self._positions or place in self._stopped or self._is_gone(place):
             refuse(KafkaError._STATE)
         self._positions[place] = partition.offset
         self._ends_told.pop(place, None)

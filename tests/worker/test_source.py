@@ -146,6 +146,7 @@ class Bench:
             incremental=incremental,
             warm_s=WARM_S,
             clock=lambda: self.now_s,
+            pause=self.wait,
         )
         self.source.subscribe(self.listener)
 
@@ -153,6 +154,9 @@ class Bench:
         self.note_statistics = note_statistics
         self.joined += 1
         return self.consumer
+
+    def wait(self, seconds: float) -> None:
+        self.now_s += seconds
 
     def plan(self, partition: int, position: int, committed: int | None = None, **rest: int | bool) -> None:
         taken_up = Plan(position=position, committed=position if committed is None else committed, **rest)
@@ -412,6 +416,23 @@ def test_a_seek_that_comes_too_early_is_tried_again(bench: Bench) -> None:
     bench.consumer.seek_faults.append(kafka_error(KafkaError._STATE))
     bench.source.rewind()
     assert bench.consumer.sought == [("events", 0, 0)]
+
+
+@pytest.mark.parametrize("read_again", [Source.rewind, Source.take_up_again])
+def test_where_the_client_will_not_seek_the_group_is_joined_anew(
+    bench: Bench, read_again: Callable[[Source], None]
+) -> None:
+    """It may have found that the offset is no longer in the log, before it tells."""
+    bench.assign(0, 1)
+    bench.poll(messages=[*messages(0, 1), *messages(0, partition=1)])
+    bench.consumer.seek_faults.extend([kafka_error(KafkaError._STATE)] * 1_000)
+    read_again(bench.source)
+    assert 5.0 <= bench.now_s < 6.0
+    assert bench.joined == 2
+    assert bench.next_offsets() == {}
+    bench.consumer.seek_faults.clear()
+    bench.assign(0, 1)
+    assert live(bench.poll(messages=messages(0, 1))) == [0, 1]
 
 
 def test_everything_is_taken_up_again_with_empty_windows(bench: Bench) -> None:
