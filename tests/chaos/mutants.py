@@ -203,7 +203,7 @@ MUTANTS = (
     ),
     Mutant(
         "the group's metadata cached",
-        [on_a_broker("never drained", aims=["staged"], kills=3)],
+        [simulated("no progress"), on_a_broker("never drained", aims=["staged"], kills=3)],
         [
             Change(
                 "source.py",
