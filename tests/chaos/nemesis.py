@@ -75,7 +75,7 @@ class Nemesis:
     # ---- the run -----------------------------------------------------------------------------------------------------
 
     def strike(self) -> None:
-        """Until every aim was used or the time is over."""
+        """Until every aim was used and every fault came about once, or the time is over."""
         began_s = time.monotonic()
         self._next_s = began_s + 5
         while time.monotonic() < began_s + self._plan.minutes * 60 and not self._is_done:
@@ -91,7 +91,8 @@ class Nemesis:
 
     @property
     def _is_done(self) -> bool:
-        return self.record.struck_by("kill") >= self._plan.kills and self.record.struck_by("stop") >= self._plan.zombies
+        kills, zombies = self.record.struck_by("kill"), self.record.struck_by("stop")
+        return kills >= self._plan.kills and zombies >= self._plan.zombies and all(self.faults.values())
 
     def _turn(self) -> None:
         now_s = time.monotonic()

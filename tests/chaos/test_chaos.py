@@ -7,7 +7,7 @@ from tests.chaos.run import run
 from worker.failpoints import NAMES
 
 AT_MOST_MINUTES = 12
-"""Two are enough, but for a machine that is busy with other things: the run ends with the last kill."""
+"""Two are enough, but for a machine that is busy with other things: the run ends with the last strike."""
 
 
 @pytest.mark.timeout(2_000)

@@ -496,3 +496,4 @@ class World:
         """Nothing of this world goes on."""
         for life in self.lives:
             life.process.kill()
+            life.worker.forget_trial()
