@@ -44,7 +44,7 @@ BRISK = Pace(longest_absence_s=3.0, zombie_s=(5.0, 8.0), fault_every_s=(3.0, 6.0
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The seed decides events, faults and their order; the last kill, zombie or kind of fault ends the run, or its time."""
+    """The seed decides events, faults and their order; the last kill, zombie or kind of fault ends the run, or time."""
 
     seed: int
     minutes: float

@@ -57,6 +57,19 @@ def expiries(bus: JournalBus) -> set[Identity | None]:
     return {request.identity for request in bus.journal if request.kind == "expire"}
 
 
+def expiries_show(bus: JournalBus) -> bool:
+    """Whether each transaction that expires holds something, so that a real broker shows when it has."""
+    holding: set[Identity | None] = set()
+    for request in bus.journal:
+        if request.kind == "expire" and request.identity not in holding:
+            return False
+        if request.kind in {"init", "end", "expire"}:
+            holding.discard(request.identity)
+        elif request.kind in {"append", "offsets"} and request.refused is None:
+            holding.add(request.identity)
+    return True
+
+
 @pytest.fixture(scope="module")
 def recorded() -> Sequence[JournalBus]:
     """A few schedules that show, together, everything that must be shown."""
@@ -64,6 +77,7 @@ def recorded() -> Sequence[JournalBus]:
     run_state_machine_as_test(seed(20)(Recorded), settings=schedules_of(400))
     logging.disable(logging.NOTSET)
     fitting = [bus for bus in Recorded.buses if 20 <= len(bus.journal) <= LONGEST and len(expiries(bus)) <= 2]
+    fitting = [bus for bus in fitting if expiries_show(bus)]
     chosen: list[JournalBus] = []
     shown: set[tuple[str, str | None]] = set()
     for _ in range(TRACES):
