@@ -22,13 +22,15 @@ from export.benchmark_results import Result, as_json, read_results
 from export.dataset import Dataset, open_dataset
 from export.errors import ExportError, UsageError
 from export.labelled import read_labelled, with_label
-from export.scoring import Network, score_rows
+from export.scoring import Network, expected_events, score_rows
 from export.suite import LABEL, Figures, Part, Task, parts_of
 from export.training import Watch, train
 from export.training_config import TrainingConfig, load_config
 from schemas.manifest import Manifest
 
-CONFIGURATIONS: Mapping[str, Mapping[str, object]] = {kind: {"kind": kind} for kind in ("sensor", "tabular", "log")}
+CONFIGURATIONS: Mapping[str, Mapping[str, object]] = {
+    kind: {"kind": kind} for kind in ("sensor", "tabular", "log", "image")
+}
 """Kind of event -> the options of `train`, beside the columns."""
 
 _PROMISED = 0.01  # the share of false alarms that is held to what came of it
@@ -144,9 +146,12 @@ def _judged(task: Task, wanted: Result, folder: Path, watch: Watch, trainer: Tra
     content, manifest = read_artifact(output)
     watch.stage("scoring")
     rows = read_labelled(_dataset(scored, config, manifest), watch.rows)
-    scores = score_rows(Network(content, manifest), manifest, rows, watch.rows)
+    network = Network(content, manifest)
+    scores = score_rows(network, manifest, rows, watch.rows)
     watch.stage("judging")
     figures = task.judge(rows, scores)
+    if task.denoising is not None:
+        figures |= task.denoising.judge(expected_events(network, task.denoising.noisy))
     normal = scores.causal[task.normal(rows) & ~scores.warming]
     if len(normal):
         realised = kept_promise(normal, manifest.alarm_rate, np.array([_PROMISED]))

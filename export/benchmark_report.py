@@ -17,6 +17,8 @@ _HEADINGS: Mapping[str, str] = {
     "auroc_scenario_3": "AUROC scenario 3",
     "average_precision": "AP",
     "recall": "recall",
+    "psnr": "PSNR of noisy pictures' `expected` in dB",
+    "psnr_over_wiener": "the same over a Wiener filter's",
     "false_alarms_at_1_percent": "false alarms where 1 % is promised",
 }
 

@@ -48,7 +48,7 @@ families, with their knobs beside epochs and weight-decay:
   dae         denoising autoencoder: noise, bottleneck, hidden, depth, dropout
   vae         variational autoencoder: bottleneck, hidden, depth, dropout
   sparse-ae   only the largest units of a wide code are active: sparsity, bottleneck, dropout
-  conv-ae     convolutions over the window, denoising: noise, bottleneck, hidden, depth, dropout
+  conv-ae     convolutions over window or picture, denoising: noise, bottleneck, hidden, depth, dropout
   gru-ae      recurrent, for windows whose order matters: bottleneck, depth, dropout
   pca         principal components: bottleneck alone
   prototypes  distance to the nearest of many typical windows: bottleneck alone
@@ -203,6 +203,11 @@ def _add_detector_options(group: "argparse._ArgumentGroup") -> None:
         metavar="KIND",
         help="sensor = an event and those before it (default), tabular, image = each event by itself, log = lines",
     )
+    group.add_argument(
+        "--image-shape",
+        metavar="H,W[,C]",
+        help="for --kind image: the picture that the features are, row by row (default: a square of one channel)",
+    )
     group.add_argument("--log-ids", metavar="COL", help="for --kind log: column of template numbers")
     group.add_argument(
         "--derive",
@@ -244,7 +249,11 @@ def _add_knobs(group: "argparse._ArgumentGroup") -> None:
         ),
         ("hidden", "N,N", "layers between input and bottleneck (default: one, the geometric mean)"),
         ("depth", "N", "how many such layers, in place of their sizes"),
-        ("noise", "SD", "largest noise that is to be removed, in standard deviations (default: 0.5; 2 for tabular)"),
+        (
+            "noise",
+            "SD",
+            "largest noise that is to be removed, in standard deviations (default: 0.5; 2 for single events)",
+        ),
         ("sparsity", "SHARE", "share of the code that may be active (default: 0.1)"),
         ("dropout", "SHARE", "share of hidden units that are left out of each training step (default: 0)"),
         ("weight-decay", "X", "pull of the weights towards 0 (default: 0.0001)"),

@@ -5,6 +5,7 @@ Masci et al., Stacked Convolutional Auto-Encoders for Hierarchical Feature Extra
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -12,10 +13,20 @@ from torch.nn import functional
 from export.errors import UsageError
 from export.reconstruction import power_of_two
 
-_KERNEL = 5
 _DEPTH = 3
 _LEAST_CHANNELS, _MOST_CHANNELS = 16, 64
 _LEAST_CODE = 4
+
+
+class Convolutions(NamedTuple):
+    """Over how many axes they go, and how far they look along each."""
+
+    halving: type[nn.Conv1d | nn.Conv2d]
+    doubling: type[nn.ConvTranspose1d | nn.ConvTranspose2d]
+    kernel: int
+
+
+_OVER_TIME = Convolutions(nn.Conv1d, nn.ConvTranspose1d, 5)
 
 
 class ConvolutionalAutoencoder(nn.Module):
@@ -25,8 +36,8 @@ class ConvolutionalAutoencoder(nn.Module):
         super().__init__()
         self.window, self.features = window, features
         self.padding = -window % 2 ** len(channels)
-        self.encoder = nn.Sequential(*_encoder(features, channels, dropout))
-        self.decoder = nn.Sequential(*_decoder(features, channels))
+        self.encoder = nn.Sequential(*encoder(_OVER_TIME, features, channels, dropout))
+        self.decoder = nn.Sequential(*decoder(_OVER_TIME, features, channels))
 
     def forward(self, normal: Tensor) -> Tensor:
         """(batch, W * F) z-scores, rebuilt."""
@@ -35,10 +46,10 @@ class ConvolutionalAutoencoder(nn.Module):
         return rebuilt[:, :, self.padding :].transpose(1, 2).flatten(1)
 
 
-def _encoder(features: int, channels: Sequence[int], dropout: float) -> Iterator[nn.Module]:
-    width = features
+def encoder(over: Convolutions, width: int, channels: Sequence[int], dropout: float) -> Iterator[nn.Module]:
+    """From `width` channels to the code: so many channels after each halving, the last without a ReLU."""
     for place, wider in enumerate(channels, start=1):
-        yield nn.Conv1d(width, wider, _KERNEL, stride=2, padding=_KERNEL // 2)
+        yield over.halving(width, wider, over.kernel, stride=2, padding=over.kernel // 2)
         if place < len(channels):
             yield nn.ReLU()
             if dropout:
@@ -46,12 +57,13 @@ def _encoder(features: int, channels: Sequence[int], dropout: float) -> Iterator
         width = wider
 
 
-def _decoder(features: int, channels: Sequence[int]) -> Iterator[nn.Module]:
+def decoder(over: Convolutions, width: int, channels: Sequence[int]) -> Iterator[nn.Module]:
+    """Back from the code, doubling as often."""
     outwards = [*channels[::-1], max(channels)]
     for inner, outer in pairwise(outwards):
-        yield nn.ConvTranspose1d(inner, outer, 4, stride=2, padding=1)
+        yield over.doubling(inner, outer, 4, stride=2, padding=1)
         yield nn.ReLU()
-    yield nn.Conv1d(outwards[-1], features, _KERNEL, padding=_KERNEL // 2)
+    yield over.halving(outwards[-1], width, over.kernel, padding=over.kernel // 2)
 
 
 def channel_sizes(

@@ -13,6 +13,7 @@ from torch import Tensor
 # So that windows still filling and missing values score like others, a share of the training windows gets some.
 BLANKED_SHARE = 0.3
 _DROPPED_CELLS = 0.2
+_MOST_DROPPED_PIXELS = 0.4
 _LEAST_NOISE = 0.05
 
 
@@ -30,6 +31,11 @@ class Corruption:
         holed = torch.rand(batch, generator=chance) < BLANKED_SHARE
         hole = torch.rand(shape, generator=chance) < _DROPPED_CELLS
         return (torch.arange(rows) >= begin[:, None])[:, :, None] & ~(hole & holed[:, None, None])
+
+    def pierced(self, shape: torch.Size, chance: torch.Generator) -> Tensor:
+        """(batch, W, F) whether a value of a picture is shown: each has holes, of a share that it draws for itself."""
+        share = _MOST_DROPPED_PIXELS * torch.rand(shape[0], 1, 1, generator=chance)
+        return torch.rand(shape, generator=chance) >= share
 
     def noisy(self, normal: Tensor, chance: torch.Generator) -> Tensor:
         """(batch, W * F) z-scores with noise, of a scale that each window draws for itself, log-uniformly."""

@@ -14,6 +14,7 @@ from export.errors import UsageError
 from export.featurewise import FeaturewiseModule
 from export.learning import WEIGHT_DECAY, Lessons
 from export.pca import PrincipalModule
+from export.picture import PictureAutoencoder, PictureModule, picture_channels, picture_shape
 from export.prototypes import MOST, PrototypeModule
 from export.rebuilder import Build, Rebuilder
 from export.reconstruction import Frame, ReconstructionModule, bottleneck_size
@@ -45,12 +46,15 @@ def make_detector(config: TrainingConfig, features: Sequence[str], families: Map
     """The untrained detector that these settings ask for.
 
     Raises:
-        UsageError: there is no such family, it lacks a knob that was turned, or a size fits nothing.
+        UsageError: there is no such family, it lacks a knob that was turned, or a size fits nothing, that of a
+            picture included.
     """
     if config.kind == "log" and config.detector == "auto":
         config = config.model_copy(update={"detector": _OF_LOGS})
     family = families[config.detector]
     refuse_both(hidden=config.hidden, depth=config.depth)
+    if config.image_shape is not None:
+        picture_shape(len(features), config.image_shape)
     for knob in KNOBS:
         if getattr(config, knob) is not None and knob not in family.knobs:
             having = [name for name, other in families.items() if knob in other.knobs]
@@ -91,7 +95,13 @@ def _rebuilder(
     config: TrainingConfig, features: Sequence[str], family: str, build: Build, **told: JsonValue
 ) -> Rebuilder:
     return Rebuilder(
-        family=family, window=config.window_rows, features=features, build=build, hyperparameters=told, seed=config.seed
+        family=family,
+        window=config.window_rows,
+        features=features,
+        build=build,
+        hyperparameters=told,
+        seed=config.seed,
+        channels=config.channels,
     )
 
 
@@ -108,7 +118,7 @@ def _sizes(config: TrainingConfig, features: Sequence[str]) -> Sequence[int]:
     """Of the encoder's layers."""
     return layer_sizes(
         _inputs(config, features),
-        len(features),
+        _side_by_side(config, features),
         hidden=config.hidden,
         depth=config.depth,
         bottleneck=config.bottleneck,
@@ -161,6 +171,24 @@ def _sparse(config: TrainingConfig, features: Sequence[str]) -> Detector:
 
 
 def _convolutional(config: TrainingConfig, features: Sequence[str]) -> Detector:
+    return (_over_sides if config.event_kind == "image" else _over_time)(config, features)
+
+
+def _over_sides(config: TrainingConfig, features: Sequence[str]) -> Detector:
+    shape = picture_shape(len(features), config.image_shape)
+    channels = picture_channels(shape, depth=config.depth, hidden=config.hidden, bottleneck=config.bottleneck)
+    lessons = _lessons(config, usual_noise(config))
+
+    def build(frame: Frame) -> ReconstructionModule:
+        network = PictureAutoencoder(shape, channels=channels, dropout=config.dropout or 0.0)
+        return PictureModule(network, frame, lessons)
+
+    return _rebuilder(
+        config, features, "conv-ae", build, picture=list(shape), channels=list(channels), **_told(lessons)
+    )
+
+
+def _over_time(config: TrainingConfig, features: Sequence[str]) -> Detector:
     channels = channel_sizes(
         config.window_rows, len(features), depth=config.depth, hidden=config.hidden, bottleneck=config.bottleneck
     )
@@ -177,7 +205,9 @@ def _convolutional(config: TrainingConfig, features: Sequence[str]) -> Detector:
 
 def _recurrent(config: TrainingConfig, features: Sequence[str]) -> Detector:
     if config.window_rows == 1:
-        raise UsageError("--detector gru-ae reads rows in their order: give --window 2 or more, or another family.")
+        raise UsageError(
+            "--detector gru-ae reads rows in their order: give --window 2 or more of --kind sensor, or another family."
+        )
     code = bottleneck_size(_inputs(config, features), len(features), config.bottleneck)
     depth = config.depth or 1
     lessons = _lessons(config)
@@ -202,7 +232,7 @@ def _variational(config: TrainingConfig, features: Sequence[str]) -> Detector:
 
 
 def _principal_components(config: TrainingConfig, features: Sequence[str]) -> Detector:
-    components = bottleneck_size(_inputs(config, features), len(features), config.bottleneck)
+    components = bottleneck_size(_inputs(config, features), _side_by_side(config, features), config.bottleneck)
 
     def build(frame: Frame) -> ReconstructionModule:
         return PrincipalModule(frame, Lessons(seed=config.seed), components=components)
@@ -222,6 +252,8 @@ def _prototypes(config: TrainingConfig, features: Sequence[str]) -> Detector:
 def _recommended(config: TrainingConfig, features: Sequence[str]) -> Detector:
     """What is best by measurement: docs/quality.md tells on what, and by how much."""
     whole = config.window_rows
+    if config.event_kind == "image":
+        return _ensemble(config, features, [(_convolutional, whole), (_prototypes, whole)])
     members = [(_denoising, whole), (_prototypes, whole)]
     if len(features) == 1 and whole > 1:
         members.append((_convolutional, whole))
@@ -240,6 +272,11 @@ def _ensemble(config: TrainingConfig, features: Sequence[str], members: Sequence
 
 def _inputs(config: TrainingConfig, features: Sequence[str]) -> int:
     return config.window_rows * len(features)
+
+
+def _side_by_side(config: TrainingConfig, features: Sequence[str]) -> int:
+    """Values that belong to one place: the features of a row, the channels of a pixel."""
+    return config.channels or len(features)
 
 
 def usual_noise(config: TrainingConfig) -> float:

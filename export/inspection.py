@@ -6,7 +6,7 @@ from pydantic import JsonValue
 from rich.console import Console
 from rich.table import Table
 
-from export.report import CURVE, alarm_sentence, beside_pca, curve_in_words, day
+from export.report import CURVE, alarm_sentence, beside_pca, curve_in_words, day, few_windows
 from schemas.manifest import Calibration, Feature, Manifest
 
 
@@ -26,6 +26,7 @@ def _lines(manifest: Manifest) -> list[tuple[str, str]]:
     if training.start_ms is not None and training.end_ms is not None:
         span = f", {day(training.start_ms)} to {day(training.end_ms)}"
     remark = beside_pca(manifest.detector.hyperparameters)
+    few = few_windows(windows=manifest.calibration.windows, alarm_rate=manifest.alarm_rate)
     return [
         ("detector", f"{manifest.name}, version {manifest.version}, for {manifest.kind} events"),
         *_families(manifest.detector.family, manifest.detector.hyperparameters),
@@ -40,10 +41,8 @@ def _lines(manifest: Manifest) -> list[tuple[str, str]]:
                 entities=training.entities,
             ),
         ),
-        (
-            "calibration",
-            _calibration(manifest.calibration),
-        ),
+        ("calibration", _calibration(manifest.calibration)),
+        *(("note", told) for told in few),
         ("training", f"{training.rows:,} rows of {training.entities:,} entities{span}; sha256 {training.sha256[:12]}"),
         ("golden", f"{_golden_windows(manifest)} windows with the outputs that every provider must reproduce"),
         ("versions", ", ".join(f"{name} {version}" for name, version in manifest.versions.items())),

@@ -28,6 +28,8 @@ class Rebuilder:
     build: Build
     hyperparameters: Mapping[str, JsonValue]
     seed: int = 0
+    channels: int | None = None
+    """Of a pixel, where the features are a picture."""
 
     def fit(
         self, training: Windows, validation: Windows, *, training_rows: NDArray[np.float32], on_epoch: OnEpoch
@@ -41,7 +43,7 @@ class Rebuilder:
             training_error=mean_error(module, training.spread(ROUND_WINDOWS)),
             validation_error=mean_error(module, validation),
             curve=curve,
-            remarks=small_features(training_rows, self.features),
+            remarks=small_features(training_rows, self.features) if self.channels is None else (),
         )
 
     def taught(
@@ -49,8 +51,11 @@ class Rebuilder:
     ) -> tuple[ReconstructionModule, tuple[Round, ...]]:
         """The module with its weights and its curve, not accustomed to any error yet; see `fit`."""
         mean, scale = normalisation(training_rows, self.features)
+        frame = Frame(window=self.window, mean=mean, scale=scale)
+        if self.channels is not None:
+            frame = frame.in_one_unit(channels=self.channels)
         torch.manual_seed(self.seed)
-        module = self.build(Frame(window=self.window, mean=mean, scale=scale)).eval()
+        module = self.build(frame).eval()
         return module, module.teach(training, validation, on_epoch)
 
 

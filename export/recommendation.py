@@ -9,6 +9,9 @@ from export.training_config import TrainingConfig
 FEWEST_WINDOWS = {"training": 50, "validation": 10, "calibration": 50}
 """Fewer than these leave the network, the early stop or the p-value without ground."""
 
+FEWEST_EVENTS = {"training": 50, "validation": 7, "calibration": 14}
+"""The same for events that stand alone: neighbouring windows share most of their rows, such events share nothing."""
+
 _ONE_FEATURE_ROWS, _MANY_FEATURES_ROWS = 96, 64
 _SHORTER_ROWS = (96, 64, 48, 32, 24, 16, 12, 8, 6, 4, 2)
 
@@ -42,6 +45,11 @@ def with_window(config: TrainingConfig, rows_of_entity: NDArray[np.int64], *, fe
     return config.model_copy(
         update={"window": sensor_window(rows_of_entity, features=features, least=config.min_length)}
     )
+
+
+def fewest_windows(window: int) -> dict[str, int]:
+    """Windows of so many rows that each part must have."""
+    return FEWEST_EVENTS if window == 1 else FEWEST_WINDOWS
 
 
 def sensor_window(rows_of_entity: NDArray[np.int64], *, features: int, least: int | None) -> int:

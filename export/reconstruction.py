@@ -5,8 +5,8 @@ z-score, clipping, the network that rebuilds, error, blame.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -34,6 +34,16 @@ class Frame:
     window: int
     mean: NDArray[np.float32]  # (F,)
     scale: NDArray[np.float32]  # (F,)
+    alike: bool = False  # an error counts the same in all features
+
+    def in_one_unit(self, *, channels: int) -> Self:
+        """As pictures are seen: all pixels of a channel have one scale, and an error counts the same in all.
+
+        In a unit of its own a pixel that never moved in training, as at a picture's edge, would drown all others.
+        """
+        variance = np.square(self.scale, dtype=np.float64).reshape(-1, channels).mean(axis=0)
+        scale = np.tile(np.sqrt(variance).astype(np.float32), self.features // channels)
+        return replace(self, scale=scale, alike=True)
 
     @property
     def features(self) -> int:
@@ -75,7 +85,7 @@ class ReconstructionModule(nn.Module):
         self.features = frame.features
         self.network = network  # (batch, W * F) z-scores in, the same rebuilt out
         self.lessons = lessons
-        self.alike = alike  # one usual error for all features
+        self.alike = alike or frame.alike  # one usual error for all features
         self.corruption = Corruption(lessons.noise)
         self.register_buffer("mean", torch.from_numpy(np.tile(frame.mean, frame.window)))
         self.register_buffer("scale", torch.from_numpy(np.tile(frame.scale, frame.window)))

@@ -12,6 +12,7 @@ VALIDATION_ERROR, PCA_VALIDATION_ERROR = "validation_error", "pca_validation_err
 """Under these names a manifest's hyperparameters tell how well held-back windows are rebuilt, and by PCA."""
 CURVE = "curve"
 """Under this name they tell, round by round: epoch, training and validation error."""
+_ENOUGH_WINDOWS = 100  # to calibrate on, whatever the alarm rate
 _POINTS_SHOWN = 6
 _BAR = 40  # characters
 
@@ -64,6 +65,17 @@ def beside_pca(hyperparameters: Mapping[str, object]) -> str | None:
         f"it does not beat PCA: held-back windows are rebuilt with an error of {error:.3f}, by as many principal "
         f"components with {pca:.3f}; --detector pca is simpler, or train on more data or for more --epochs."
     )
+
+
+def few_windows(*, windows: int, alarm_rate: float) -> tuple[str, ...]:
+    """A sentence where among so many calibration windows next to none is as rare as the rate; () elsewhere."""
+    if windows >= max(_ENOUGH_WINDOWS, 1 / alarm_rate):
+        return ()
+    remark = (
+        f"{windows:,} calibration windows are few for an alarm rate of {alarm_rate:g}: p-values below "
+        f"{1 / windows:.2g} are extrapolated by an exponential tail."
+    )
+    return (remark,)
 
 
 def curve_in_words(curve: Sequence[tuple[int, float, float]]) -> str:

@@ -121,6 +121,14 @@ def score_rows(
     return RowScores(causal=causal, revised=revised.values(), warming=windows.length < manifest.min_length)
 
 
+def expected_events(network: Network, events: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(n, F) what the network thinks that these events, each judged by itself, should have been."""
+    explanations = network.explanations({WINDOW: events[:, None]})
+    if explanations is None:
+        raise ArtifactRefusedError(f"The model does not give {EXPECTED}: it cannot say what is normal.")
+    return explanations[EXPECTED][:, 0]
+
+
 class _Mean:
     """The mean, row by row, of what the windows that cover a row say of it."""
 

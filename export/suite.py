@@ -35,11 +35,21 @@ _HDFS_FALSE_POSITIVE_RATE = 0.001
 _CARD_TRAINING = ("2018-07-11", "2018-07-18")  # the second day is no more part of it
 _CARD_SEEN = "2018-07-18"  # from here on the rows fill windows
 _CARD_TEST = ("2018-07-25", "2018-08-01")
+_DIGITS_WHITEST = 16.0
 _CARD_EPOCH = np.datetime64("2018-04-01")
 
 Figures = dict[str, float]
 Bool = NDArray[np.bool_]
+Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Denoising:
+    """Rows with noise, and what the detector's `expected` of them is worth."""
+
+    noisy: Float32  # (n, F)
+    judge: Callable[[Float32], Figures]  # of (n, F)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +61,7 @@ class Task:
     judge: Callable[[LabelledRows, RowScores], Figures]
     normal: Callable[[LabelledRows], Bool]  # (n,) the rows whose alarms are false, and that training has not seen
     columns: Mapping[str, object] = field(default_factory=dict)  # entity, timestamp, timestamp_unit: options of train
+    denoising: Denoising | None = None  # where events are judged by what is rebuilt of them, too
 
 
 class Part(Protocol):
@@ -82,6 +93,7 @@ def parts_of(suite: Path) -> dict[str, Part]:
         Tabular(suite),
         Cards(suite),
         Sessions(suite),
+        Digits(suite),
     ]
     return {part.name: part for part in known}
 
@@ -311,6 +323,53 @@ class Sessions:
             "average_precision": average_precision(label, highest, weight=weights_of_prior(label, prior)),
             "recall": recall_at(label, highest, false_positive_rate=_HDFS_FALSE_POSITIVE_RATE),
         }
+
+
+class Digits:
+    """Handwritten digits: half of one digit's pictures train, its other half and all other digits are judged.
+
+    The other half is denoised, too, and held to the noise that scipy's Wiener filter leaves of the same pictures.
+    """
+
+    name, kind = "digits", "image"
+
+    def __init__(self, suite: Path) -> None:
+        self._arrays = _Arrays(suite / "digits_public.npz")
+
+    @property
+    def is_there(self) -> bool:
+        """See Part."""
+        return self._arrays.path.is_file()
+
+    def items(self) -> list[str]:
+        """See Part."""
+        return [f"{digit:.0f}" for digit in np.unique(self._arrays["digit"])]
+
+    def task(self, item: str) -> Task:
+        """See Part."""
+        pictures, is_other = self._arrays["picture"], self._arrays["digit"] != float(item)
+        is_training = ~is_other & (self._arrays["is_training"] > 0)
+        training, held_back = np.flatnonzero(is_training), np.flatnonzero(~is_other & ~is_training)
+        rest = np.setdiff1d(np.arange(len(pictures)), training)
+        filtered = _signal_to_noise(self._arrays["wiener"][held_back], pictures[held_back])
+
+        def judge_denoised(expected: Float32) -> Figures:
+            reached = _signal_to_noise(expected, pictures[held_back])
+            return {"psnr": reached, "psnr_over_wiener": reached - filtered}
+
+        return Task(
+            training=_table(pictures[training]),
+            scored=_table(pictures[rest], is_other[rest].astype(np.float32)),
+            judge=lambda labelled, scores: {"auroc": auroc(labelled.label, scores.causal)},
+            normal=lambda labelled: ~labelled.label,
+            denoising=Denoising(noisy=self._arrays["noisy"][held_back], judge=judge_denoised),
+        )
+
+
+def _signal_to_noise(pictures: Float32, clean: Float32) -> float:
+    """The mean peak signal-to-noise ratio of the pictures (n, F), in dB."""
+    error = np.square(pictures.astype(np.float64) - clean).mean(axis=1)
+    return float(np.mean(10 * np.log10(_DIGITS_WHITEST**2 / error)))
 
 
 def _order_of_rows(labelled: LabelledRows, scores: RowScores) -> Figures:

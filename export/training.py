@@ -21,8 +21,8 @@ from export.golden import golden_inputs, probing_inputs
 from export.graph import ScoredDetector
 from export.onnx_file import to_onnx
 from export.parity import BATCHES, check_parity, tolerances, torch_outputs
-from export.recommendation import FEWEST_WINDOWS, recommended
-from export.report import PCA_VALIDATION_ERROR, VALIDATION_ERROR, TrainingReport, beside_pca
+from export.recommendation import fewest_windows, recommended
+from export.report import PCA_VALIDATION_ERROR, VALIDATION_ERROR, TrainingReport, beside_pca, few_windows
 from export.search import Space
 from export.time_ranges import time_ranges
 from export.training_config import TrainingConfig
@@ -132,12 +132,13 @@ def _parts(dataset: Dataset, survey: Survey, config: TrainingConfig, watch: Watc
         excluded_ms=time_ranges(config.exclude_ranges or ()),
         timed="velocities" in config.derivations,
     )
-    for name, fewest in FEWEST_WINDOWS.items():
+    for name, fewest in fewest_windows(config.window_rows).items():
         found = len(getattr(parts, name))
         if found < fewest:
+            smaller = f", or a smaller --window (now {config.window})" if config.window_rows > 1 else ""
             raise DataError(
                 f"Too few rows: {survey.rows} of {len(survey.entities)} entities make {found} {name} windows where "
-                f"{fewest} are needed; give more data, or a smaller --window (now {config.window})."
+                f"{fewest} are needed; give more data{smaller}."
             )
     return parts
 
@@ -272,7 +273,7 @@ def _report(
         parity_batches=BATCHES,
         remarks=(
             *_excluded(config, parts),
-            *_few_windows(config, curve),
+            *few_windows(windows=curve.windows, alarm_rate=config.alarm_rate),
             *_rising(dataset.columns.features, parts.training_rows, len(survey.entities)),
             *fitted.remarks,
         ),
@@ -285,16 +286,6 @@ def _excluded(config: TrainingConfig, parts: Parts) -> tuple[str, ...]:
     if parts.excluded_rows == 0:
         return ("no row lies in --exclude-ranges: are they in UTC, as the data are taken to be?",)
     return (f"{parts.excluded_rows:,} rows in --exclude-ranges were not learnt from.",)
-
-
-def _few_windows(config: TrainingConfig, curve: PValueCurve) -> tuple[str, ...]:
-    if curve.windows * config.alarm_rate >= 1:
-        return ()
-    remark = (
-        f"{curve.windows:,} calibration windows are few for an alarm rate of {config.alarm_rate:g}: beyond "
-        f"{1 / curve.windows:.2g} it is extrapolated by an exponential tail."
-    )
-    return (remark,)
 
 
 def _rising(names: tuple[str, ...], rows: NDArray[np.float32], entities: int) -> Iterator[str]:

@@ -42,6 +42,7 @@ class TrainingConfig(BaseModel):
     timestamp_unit: Literal["s", "ms", "us", "ns", "iso8601"] | None = None
     features: Annotated[list[str], BeforeValidator(_split_at_commas), Field(min_length=1)] | None = None
     kind: Literal["sensor", "tabular", "log", "image"] | None = None
+    image_shape: Annotated[list[PositiveInt], BeforeValidator(_split_at_commas)] | None = None
     log_ids: Annotated[str, Field(min_length=1)] | None = None
     derive: (
         Annotated[
@@ -103,6 +104,16 @@ class TrainingConfig(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _shape_of_pictures(self) -> "TrainingConfig":
+        if self.image_shape is not None and self.kind != "image":
+            raise ValueError("--image-shape tells the size of pictures: give --kind image too")
+        if self.image_shape is not None and len(self.image_shape) not in {2, 3}:
+            raise ValueError(
+                "--image-shape must be height and width, and channels where there are several: H,W or H,W,C"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _log_ids_of_logs(self) -> "TrainingConfig":
         if self.kind == "log" and self.log_ids is None:
             raise ValueError("--kind log needs --log-ids: the column of template numbers")
@@ -133,6 +144,13 @@ class TrainingConfig(BaseModel):
     def event_kind(self) -> Literal["sensor", "tabular", "log", "image"]:
         """What was said of the events, or what the window says of them."""
         return self.kind or ("tabular" if self.window == 1 else "sensor")
+
+    @property
+    def channels(self) -> int | None:
+        """Values of a pixel; None where events are no pictures."""
+        if self.kind != "image":
+            return None
+        return self.image_shape[2] if self.image_shape is not None and len(self.image_shape) == 3 else 1
 
     @property
     def columns(self) -> list[str] | None:

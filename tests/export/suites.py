@@ -21,7 +21,7 @@ def noise(rows: int, features: int, *, seed: int, anomalous: slice) -> tuple[np.
 
 
 def write_suite(folder: Path) -> Path:
-    """Two series, two servers, one table, a card and some sessions."""
+    """Two series, two servers, one table, a card, some sessions, and pictures of two digits."""
     arrays: dict[str, np.ndarray] = {}
     for seed, name in enumerate(("first", "second")):
         arrays[f"{name}/x"], arrays[f"{name}/y"] = noise(600, 1, seed=seed, anomalous=slice(500, 510))
@@ -49,7 +49,21 @@ def write_suite(folder: Path) -> Path:
     sessions = ["train,0,1 2", "train,0,2", "test,0,1 2 2", "test,1,1 9", "test,0,2"]
     with gzip.open(folder / "log_hdfs_sequences.csv.gz", "wt", encoding="utf-8") as file:
         file.write("\n".join(["split,label,events", *sessions]) + "\n")
+    np.savez(folder / "digits_public.npz", **digits())
     return folder
+
+
+def digits() -> dict[str, np.ndarray]:
+    """Four pictures of 2 x 2 of either of two digits, in turns, where a filter leaves half of the noise."""
+    digit = np.tile([3.0, 7.0], 4)
+    picture = np.tile(np.where(digit == 3, 1.0, 9.0)[:, None], 4)
+    return {
+        "digit": digit,
+        "picture": picture,
+        "is_training": np.arange(8) < 4,
+        "noisy": picture + 4,
+        "wiener": picture + 2,
+    }
 
 
 def cards() -> pa.Table:

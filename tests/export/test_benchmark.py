@@ -36,6 +36,8 @@ class Workshop:
         features = ("x1", "x2") if several else ("x1",) if is_sensor else ("x1", "x2", "x3")
         if config.log_ids is not None:
             features = (config.log_ids,)
+        if config.kind == "image":
+            features = ("x1", "x2", "x3", "x4")
         content = artifact_bytes(features=features, window=32 if is_sensor else 1, kind=config.kind)
         write_file(content, config.output)
 
@@ -119,6 +121,16 @@ def test_sessions_of_a_log_are_trained_by_their_templates(run: Run, workshop: Wo
     assert {(order.kind, order.entity, order.log_ids) for order in workshop.orders} == {("log", "session", "template")}
     assert result.refusal is None
     assert {line.metric for line in lines} >= {"average_precision", "recall"}
+
+
+def test_pictures_are_judged_by_what_is_rebuilt_of_them_too(run: Run, workshop: Workshop) -> None:
+    results, lines = run("digits")
+    assert {order.kind for order in workshop.orders} == {"image"}
+    assert [of.item for of in results] == ["3", "3", "7", "7"]
+    first = results[0].figures  # the workshop expects 0 everywhere
+    assert first["auroc"] == 1.0
+    assert first["psnr"] == pytest.approx(24.082, abs=1e-3)
+    assert {line.metric for line in lines} >= {"auroc", "psnr", "psnr_over_wiener"}
 
 
 def test_the_tables_set_the_mean_beside_what_others_reached(run: Run) -> None:

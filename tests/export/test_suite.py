@@ -99,6 +99,20 @@ def test_a_session_scores_as_its_highest_event_at_the_true_prior(suite: Path, tm
     assert worst["recall"] == 0.0
 
 
+def test_one_digit_trains_and_its_other_half_is_told_from_all_others_and_denoised(suite: Path, tmp_path: Path) -> None:
+    part = parts_of(suite)["digits"]
+    assert (part.kind, part.items()) == ("image", ["3", "7"])
+    task = part.task("3")
+    assert task.training.to_pydict() == {name: [1.0, 1.0] for name in ("x1", "x2", "x3", "x4")}
+    rows = labelled(task, tmp_path)
+    assert rows.label.tolist() == [True, True, False, True, False, True]  # of eight pictures two have trained
+    assert task.judge(rows, scores(rows.sample.features[:, 0])) == {"auroc": 1.0}
+    assert task.denoising is not None
+    assert task.denoising.noisy.tolist() == [[5.0] * 4] * 2
+    better = task.denoising.judge(np.full((2, 4), 2.0, np.float32))  # off by 1 where the filter is by 2
+    assert better == {"psnr": pytest.approx(24.082, abs=1e-3), "psnr_over_wiener": pytest.approx(6.021, abs=1e-3)}
+
+
 def test_a_damaged_file_is_named(suite: Path) -> None:
     (suite / "tabular_public.npz").write_bytes(b"PK\x03\x04 no archive")
     with pytest.raises(DataError, match=r"tabular_public\.npz is no readable \.npz file"):

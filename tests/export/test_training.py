@@ -20,7 +20,7 @@ from export.errors import DataError, ParityError, UsageError
 from export.families import FAMILIES, Family
 from export.inspection import print_manifest
 from export.parity import runtime_session
-from export.report import TrainingReport
+from export.report import TrainingReport, few_windows
 from export.training import train
 from export.training_config import KNOBS
 from schemas.artifact import ALLOWED_DOMAINS, CONTRIBUTION, EXPECTED, P_VALUE, SCORE, STEP_SCORE, WINDOW
@@ -53,6 +53,17 @@ def test_the_report_tells_what_was_trained_and_what_the_alarm_rate_means(trained
     assert sum(trained.windows) > 2800
     assert trained.events_per_day == pytest.approx(3 * 86_400_000 / STEP_MS, rel=0.01)
     assert "few for an alarm rate" in trained.remarks[0]
+
+
+def test_inspect_says_too_that_few_windows_were_calibrated_on(trained: TrainingReport) -> None:
+    console = Console(width=200, file=io.StringIO())
+    print_manifest(read_manifest(trained.output), console)
+    assert trained.remarks[0] in console.file.getvalue()
+
+
+@pytest.mark.parametrize(("windows", "rate", "sentences"), [(99, 0.1, 1), (100, 0.1, 0), (999, 0.001, 1)])
+def test_few_windows_are_told(windows: int, rate: float, sentences: int) -> None:
+    assert len(few_windows(windows=windows, alarm_rate=rate)) == sentences
 
 
 def test_normal_windows_score_above_one_about_as_often_as_the_alarm_rate_says(
