@@ -31,7 +31,8 @@ class Fitted:
     `module.forward(window)` takes float32 (batch, W, F) in input units, NaN where nothing is known, and, where the
     windows know their times, the seconds from each row to the last, float32 (batch, W); it returns
     raw score (batch,), finite and >= 0, larger = more anomalous;
-    blame (batch, W, F), >= 0: the part of each row and feature in the raw score, up to a factor a window;
+    blame (batch, W, F), >= 0: the part of each row and feature in the raw score, up to a factor a window, a usual
+    window's being of the order of 1;
     expected (batch, W, F) in input units, finite, or NaN where it has no opinion.
     It must be exportable: tensors only, the batch axis free.
     """

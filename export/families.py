@@ -11,7 +11,6 @@ from export.derived_inputs import DerivedInputs, derived_names, least_divisors
 from export.detector import Detector
 from export.ensemble import Ensemble, Member
 from export.errors import UsageError
-from export.featurewise import FeaturewiseModule
 from export.learning import WEIGHT_DECAY, Lessons
 from export.pca import PrincipalModule
 from export.picture import PictureAutoencoder, PictureModule, picture_channels, picture_shape
@@ -145,14 +144,11 @@ def _perceptron(
     family: str, config: TrainingConfig, features: Sequence[str], sizes: Sequence[int], lessons: Lessons
 ) -> Detector:
     # A network without a bottleneck rebuilds some features almost exactly: in units of so small an error they would
-    # drown the others, were squares added.
+    # drown the others.
     wide = family == "dae"
-    apart = wide and config.window_rows > 1 and len(features) > 1
 
     def build(frame: Frame) -> ReconstructionModule:
         network = Perceptron(sizes, dropout=config.dropout or 0.0)
-        if apart:
-            return FeaturewiseModule(network, frame, lessons)
         return ReconstructionModule(network, frame, lessons, alike=wide)
 
     return _rebuilder(config, features, family, build, hidden=list(sizes[1:-1]), bottleneck=sizes[-1], **_told(lessons))

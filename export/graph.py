@@ -12,7 +12,9 @@ from export.calibration import PValueCurve
 
 _SMALLEST_P = 1e-37  # p never becomes 0, nor a float32 too small to be normal
 _ENDLESS = 1e30  # where the tail ends
-_NOTHING = 1e-30  # a sum of blame below this names no culprit
+_LEAST_BLAME = 1e-3
+"""In all, of the squared error that is usual. What a window lacks to it is blamed on the last row, all features alike:
+of one that is rebuilt but for rounding that is nearly all, and no two runtimes name different culprits."""
 
 
 class Outputs(NamedTuple):
@@ -67,11 +69,12 @@ class ScoredDetector(nn.Module):
 
 
 def shares(blame: Tensor) -> Tensor:
-    """(batch, W, F) each cell's part of the whole; of the last row alike where there is nothing to blame."""
+    """(batch, W, F) each cell's part of the whole; of the last row alike where there is hardly anything to blame."""
     whole = blame.sum(dim=(1, 2), keepdim=True)
-    uniform = torch.zeros(1, *blame.shape[1:])
-    uniform[:, -1, :] = 1 / blame.shape[2]
-    return torch.where(whole > _NOTHING, blame / whole.clamp(min=_NOTHING), uniform)
+    lacking = (1 - whole / _LEAST_BLAME).clamp(min=0.0)
+    last = torch.zeros(1, *blame.shape[1:])
+    last[:, -1, :] = 1 / blame.shape[2]
+    return blame / whole.clamp(min=_LEAST_BLAME) + lacking * last
 
 
 def _float32(values: NDArray[np.float64]) -> Tensor:

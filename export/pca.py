@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from export.detector import OnEpoch, Round
 from export.learning import Lessons
-from export.reconstruction import Frame, ReconstructionModule, batches, mean_error
+from export.reconstruction import Frame, ReconstructionModule, batches, level_root, mean_error
 from export.windows import Windows
 
 _WINDOWS = 20_000  # components gain nothing from more
@@ -36,11 +36,11 @@ class PrincipalModule(ReconstructionModule):
     def forward(self, window: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """As the class it is derived from; a cell's blame grows with what it adds to the distance."""
         windows = self.rebuilt(window)
-        raw, blame, expected = self.judged(windows)
+        squared, blame, expected = self.measured(windows)
         code = self.projection(windows.normal)
         pull = code * self.nearness
         added = (windows.normal * (pull @ self.projection.weight)).clamp(min=0.0)
-        return torch.sqrt(raw * raw + (code * pull).sum(dim=1)), blame + added.reshape(blame.shape), expected
+        return level_root(squared + (code * pull).sum(dim=1)), blame + added.reshape(blame.shape), expected
 
     @torch.no_grad()
     def teach(self, training: Windows, validation: Windows, on_epoch: OnEpoch) -> tuple[Round, ...]:

@@ -50,7 +50,7 @@ class Rebuilder:
         self, training: Windows, validation: Windows, *, training_rows: NDArray[np.float32], on_epoch: OnEpoch
     ) -> tuple[ReconstructionModule, tuple[Round, ...]]:
         """The module with its weights and its curve, not accustomed to any error yet; see `fit`."""
-        mean, scale = normalisation(training_rows, self.features)
+        mean, scale = normalisation(training_rows, self.features, window=self.window)
         frame = Frame(window=self.window, mean=mean, scale=scale)
         if self.channels is not None:
             frame = frame.in_one_unit(channels=self.channels)

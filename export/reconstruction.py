@@ -6,6 +6,7 @@ z-score, clipping, the network that rebuilds, error, blame.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import sqrt
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -22,7 +23,14 @@ from export.windows import Windows
 # Chosen on public machine data with one setting for all: see docs/training.md for what each was worth.
 CLIP = 20.0
 _SCALE_FLOOR = 0.05  # of the largest value, at least of 1: a nearly constant feature must not count thousandfold
+_WIDEST_SPAN = 4.0
+"""Scales, from the lowest to the highest training value, where features are compared with each other over a window. A
+command that is 0 but for one row in four hundred would be 20 deviations away in that row: by such rows it would drown
+all features that move steadily, though it was never to be foreseen."""
 ERROR_FLOOR = 1e-4  # of a squared z-score; what is rebuilt better than this is not told from perfect
+_FAINT = 0.01
+"""Of a usual squared error: smaller ones count hardly at all. Where a series stands still most windows are rebuilt but
+for rounding, and by plain roots two runtimes that differ by 1e-10 would differ by 1e-5 in the raw score."""
 _RECENT_SHARE = 1 / 8  # of the window: the newest rows, counted a second time
 _AT_ONCE = 1024
 
@@ -68,7 +76,7 @@ class ReconstructionModule(nn.Module):
     """Normalisation, a network that rebuilds, and its error as one graph.
 
     The raw score is the root of the mean squared error of all rows plus that of the newest eighth, each over the cells
-    that hold a value, in units of the error that is usual for the feature.
+    that hold a value, in units of the error that is usual for the feature; the root is level at 0.
     """
 
     # One value a feature, but repeated for every row: ONNX Runtime's CPU code broadcasts along a short last axis at an
@@ -112,15 +120,20 @@ class ReconstructionModule(nn.Module):
 
     def judged(self, windows: Rebuilt) -> tuple[Tensor, Tensor, Tensor]:
         """As `forward`."""
+        squared, blame, expected = self.measured(windows)
+        return level_root(squared), blame, expected
+
+    def measured(self, windows: Rebuilt) -> tuple[Tensor, Tensor, Tensor]:
+        """As `forward`, before the root is taken: squared (batch,), blame and expected (batch, W, F)."""
         seen, normal, rebuilt = windows
         known = seen.to(normal.dtype)
         error = (rebuilt - normal) * known
         squared = error * error
         cells = (known @ self.counted).clamp(min=1.0)  # (batch, 2)
-        raw = torch.sqrt(((squared @ self.weight) / cells).sum(dim=1))
+        whole = ((squared @ self.weight) / cells).sum(dim=1)
         blame = squared * ((1 / cells) @ self.weight.T)
         expected = rebuilt * self.scale + self.mean
-        return raw, blame.reshape(-1, self.window, self.features), expected.reshape(-1, self.window, self.features)
+        return whole, blame.reshape(-1, self.window, self.features), expected.reshape(-1, self.window, self.features)
 
     def normalised(self, flat: Tensor, seen: Tensor) -> Tensor:
         """(batch, W * F) z-scores within the clip; 0, the mean, where nothing is seen."""
@@ -165,6 +178,11 @@ class ReconstructionModule(nn.Module):
         self.weight.copy_(self.counted / usual.repeat(self.window)[:, None])
 
 
+def level_root(squared: Tensor) -> Tensor:
+    """The root of a squared error >= 0 in its usual size, but 0 and as good as level where there is hardly any."""
+    return torch.sqrt(squared + _FAINT) - sqrt(_FAINT)
+
+
 def batches(windows: Windows) -> Iterator[Tensor]:
     """(batch, W, F) all of them, some at a time."""
     for places in np.array_split(np.arange(len(windows)), -(-len(windows) // _AT_ONCE)):
@@ -191,17 +209,25 @@ def power_of_two(size: float) -> int:
 
 
 def normalisation(
-    rows: NDArray[np.float32], features: Sequence[str]
+    rows: NDArray[np.float32], features: Sequence[str], *, window: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """(F,) mean and (F,) scale of the training rows (r, F). Raises DataError for a feature without any value."""
+    """(F,) mean and (F,) scale of the training rows (r, F). Raises DataError for a feature without any value.
+
+    The scale is the standard deviation with a floor; in windows of several features none spans more than
+    `_WIDEST_SPAN` scales. What lies beyond the clip does not widen it: one absurd value must not hide all others.
+    """
     known = np.count_nonzero(~np.isnan(rows), axis=0)
     for name, count in zip(features, known, strict=True):
         if count == 0:
             raise DataError(f"feature {name!r} has no value in the training rows; leave it out with --features.")
     values = rows.astype(np.float64)
     floor = _SCALE_FLOOR * np.maximum(1.0, np.nanmax(np.abs(values), axis=0))
-    scale = np.maximum(np.nanstd(values, axis=0), floor)
-    return np.asarray(np.nanmean(values, axis=0), np.float32), np.asarray(scale, np.float32)
+    mean, scale = np.nanmean(values, axis=0), np.maximum(np.nanstd(values, axis=0), floor)
+    if window > 1 and len(features) > 1:
+        z_scores = np.clip((values - mean) / scale, -CLIP, CLIP)
+        span = np.nanmax(z_scores, axis=0) - np.nanmin(z_scores, axis=0)
+        scale = scale * np.maximum(1.0, span / _WIDEST_SPAN)
+    return np.asarray(mean, np.float32), np.asarray(scale, np.float32)
 
 
 def small_features(rows: NDArray[np.float32], features: Sequence[str]) -> tuple[str, ...]:

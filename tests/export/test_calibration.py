@@ -119,3 +119,9 @@ def test_shares_of_nothing_lie_alike_on_the_last_row() -> None:
     assert part[0, -1].tolist() == [0.25] * 4
     assert part[1, 0, 2] == 1
     assert part.sum(dim=(1, 2)).tolist() == [1, 1]
+
+
+def test_shares_of_hardly_anything_are_hardly_told_from_those_of_nothing() -> None:
+    rounding = 1e-8 * torch.eye(4).repeat(2, 1, 1)
+    rounding[1] = rounding[1].flip(0)
+    torch.testing.assert_close(shares(rounding)[0], shares(rounding)[1], atol=2e-5, rtol=0)

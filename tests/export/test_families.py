@@ -85,6 +85,18 @@ def test_the_runtime_agrees_whatever_is_missing(family: str) -> None:
     assert torch.isfinite(torch.cat([value.flatten() for value in module(torch.from_numpy(probes))])).all()
 
 
+@pytest.mark.parametrize("family", ["prototypes", "auto"])
+@pytest.mark.parametrize("window", [1, WINDOW])
+def test_the_runtime_agrees_of_features_that_are_0_or_1(family: str, window: int) -> None:
+    rows = (np.random.default_rng(0).random((400, 6)) < 0.1).astype(np.float32)  # many windows are as near to two
+    rows[:, 5] = 0.0
+    found = fitted(family, rows, window=window)
+    seen = windows(rows, window)
+    probes = {WINDOW_INPUT: seen.take(np.arange(0, 390))}
+    module = scored(found, seen)
+    check_parity(to_onnx(module, {WINDOW_INPUT: probes[WINDOW_INPUT][:8]}).SerializeToString(), module, probes)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(("features", "window"), [(1, WINDOW), (500, WINDOW), (3, 1)])
 def test_any_number_of_features_will_do(family: str, features: int, window: int) -> None:

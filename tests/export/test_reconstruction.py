@@ -7,19 +7,34 @@ from torch import nn
 
 from export.errors import DataError
 from export.learning import Lessons
-from export.reconstruction import Frame, ReconstructionModule, normalisation
+from export.reconstruction import ERROR_FLOOR, Frame, ReconstructionModule, normalisation
 
 
 def test_the_scale_has_a_floor_by_the_size_of_the_values() -> None:
     rows = np.array([[1000, 0.5, 1], [1001, 0.5, 3], [np.nan, 0.5, 2]], np.float32)
-    mean, scale = normalisation(rows, ("large", "constant", "usual"))
+    mean, scale = normalisation(rows, ("large", "constant", "usual"), window=1)
     assert mean.tolist() == [1000.5, 0.5, 2]
     assert scale.tolist() == pytest.approx([0.05 * 1001, 0.05, np.std([1, 2, 3])])
 
 
+def test_over_a_window_no_feature_counts_by_how_rarely_it_moves() -> None:
+    rows = np.zeros((1000, 3), np.float32)
+    rows[::100, 0] = 1.0  # a command, once in a hundred rows
+    rows[::2, 1] = 1.0
+    rows[0, 2] = 1e6  # a value that cannot be
+    _, alone = normalisation(rows, ("command", "steady", "spoilt"), window=1)
+    _, scale = normalisation(rows, ("command", "steady", "spoilt"), window=8)
+    assert alone[0] == pytest.approx(rows[:, 0].std())
+    assert scale[0] == pytest.approx(1 / 4)
+    assert scale[1] == pytest.approx(alone[1])
+    assert alone[2] <= scale[2] <= 5.1 * alone[2]
+    _, single = normalisation(rows[:, :1], ("command",), window=8)
+    assert single == pytest.approx(alone[:1])  # nothing to compare it with
+
+
 def test_a_feature_without_values_has_no_scale() -> None:
     with pytest.raises(DataError, match="'gone' has no value"):
-        normalisation(np.array([[1, np.nan]], np.float32), ("here", "gone"))
+        normalisation(np.array([[1, np.nan]], np.float32), ("here", "gone"), window=8)
 
 
 @pytest.fixture
@@ -42,11 +57,20 @@ def test_missing_values_neither_count_nor_disturb(module: ReconstructionModule) 
 
 
 @torch.no_grad()
-def test_the_raw_score_is_the_root_of_the_blamed_errors(module: ReconstructionModule) -> None:
+def test_the_raw_score_is_the_root_of_the_blamed_errors_level_at_0(module: ReconstructionModule) -> None:
     module.weigh(torch.tensor([0.5, 2.0]))
     window = torch.randn(5, 8, 2, generator=torch.Generator().manual_seed(1)) * 3
     raw, blame, _ = module(window)
-    torch.testing.assert_close(blame.sum(dim=(1, 2)).sqrt(), raw)
+    torch.testing.assert_close((blame.sum(dim=(1, 2)) + 0.01).sqrt() - 0.1, raw)
+
+
+@torch.no_grad()
+def test_errors_that_are_nothing_but_rounding_make_no_raw_score() -> None:
+    frame = Frame(window=8, mean=np.zeros(2, np.float32), scale=np.ones(2, np.float32))
+    module = ReconstructionModule(nn.Threshold(torch.inf, 0.0), frame, Lessons())  # expects 0 everywhere
+    module.weigh(torch.full((2,), ERROR_FLOOR))
+    raw, _, _ = module(torch.full((1, 8, 2), 1e-6))
+    assert 0 <= float(raw) < 1e-6  # by plain roots 1.4e-4
 
 
 @torch.no_grad()
