@@ -379,7 +379,9 @@ class Broker:
             f"-Dlog4j2.configurationFile={POMS / 'log4j2.properties'}",
             f"-Dlog4j.configuration=file:{POMS / 'log4j.properties'}",
         )
-        return [java(), *_JVM_FLAGS, *logging, "-cp", f"{lib}/*", main, *arguments]
+        # Codecs unpack their libraries there; who is killed does not clean up, but the folder goes with the data.
+        scratch = f"-Djava.io.tmpdir={self.log.parent}"
+        return [java(), *_JVM_FLAGS, scratch, *logging, "-cp", f"{lib}/*", main, *arguments]
 
     def _run_to_end(self, lib: Path, main: str, *arguments: str) -> None:
         with self.log.open("ab") as log:
