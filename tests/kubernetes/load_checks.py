@@ -64,7 +64,8 @@ def load(scene: Scene, *, successors: tuple[bytes, ...] = ()) -> Iterator[None]:
         time.sleep(CALM_S)
     job.wait_until_done()
     report = job.verify(successors=successors)  # raises with the counts of everything lost, doubled or wrong
-    assert report.scored + report.dead == len(traffic.ledger.visible)
+    # More, where a broker was too busy to say in time that it has a transaction.
+    assert report.scored + report.dead >= len(traffic.ledger.visible)
     answered = f"{report.scored} scored, {report.dead} dead letters, 0 lost, 0 doubled, 0 wrong"
     scene.say(f"{traffic.sent} events, {answered}; the strike took {took_s:.1f} s")
 
@@ -168,15 +169,21 @@ def test_a_pod_deleted_without_grace(scene: Scene) -> None:
 def test_a_container_killed_by_its_memory_limit(scene: Scene) -> None:
     with load(scene):
         exhaust_memory_of(scene.release, 0)
+        scene.release.api.wait_until(lambda: status_of(scene.release, 0)["restartCount"] == 1, scene.release.told)
         scene.release.wait_until_ready(WORKERS)
-    (status,) = (scene.release.pod(0) or {})["status"]["containerStatuses"]
-    ended = status["lastState"]["terminated"]
-    assert (ended["reason"], ended["exitCode"], status["restartCount"]) == ("OOMKilled", 137, 1)
+    ended = status_of(scene.release, 0)["lastState"]["terminated"]
+    assert (ended["reason"], ended["exitCode"]) == ("OOMKilled", 137)
+
+
+def status_of(release: Release, number: int) -> Object:
+    """What a pod's status says of its worker."""
+    (status,) = (release.pod(number) or {})["status"]["containerStatuses"]
+    return dict(status)
 
 
 def exhaust_memory_of(release: Release, number: int) -> None:
     """Fill what the container may use, from a process beside the worker, until the kernel kills the larger one."""
-    (group,) = memory_groups(container_id(release.pod(number) or {}))
+    (group,) = memory_groups(status_of(release, number)["containerID"].removeprefix("containerd://"))
     worker = (group / "cgroup.procs").read_text().split()[0]
     with subprocess.Popen([sys.executable, "-c", _GREEDY, str(group / "cgroup.procs")]) as greedy:
         try:
@@ -193,12 +200,6 @@ while True:
     taken.append(b"." * 2**20)
     time.sleep(0.002)
 """
-
-
-def container_id(pod: Object) -> str:
-    (status,) = pod["status"]["containerStatuses"]
-    found: str = status["containerID"].removeprefix("containerd://")
-    return found
 
 
 def memory_groups(container: str) -> Iterator[Path]:
