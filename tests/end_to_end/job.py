@@ -226,7 +226,7 @@ class Job:
             for partition, place in self.topics.committed(self.group, topic).items()
         }
 
-    def wait_until_done(self) -> None:
+    def wait_until_done(self, timeout_s: float = DONE_TIMEOUT_S) -> None:
         """Return once everything in the input topics is answered: the group stands at their ends, markers included."""
 
         def behind() -> dict[tuple[str, int], str]:
@@ -239,7 +239,7 @@ class Job:
             }
 
         logs = lambda: "\n".join(worker.log[-2000:] for worker in self._workers)  # noqa: E731
-        wait_until(lambda: not behind(), lambda: f"committed {behind()}\n{logs()}", DONE_TIMEOUT_S)
+        wait_until(lambda: not behind(), lambda: f"committed {behind()}\n{logs()}", timeout_s)
 
     def case(self, **about: object) -> Case:
         """What outputs are held against."""

@@ -13,7 +13,8 @@ from urllib.parse import urlencode
 
 Object = dict[str, Any]
 
-_TIMEOUT_S = 30.0
+_TIMEOUT_S = 60.0
+_WAIT_S = 180.0  # a busy machine needs patience; what holds sooner costs nothing
 _POLL_S = 0.25
 
 
@@ -93,7 +94,7 @@ class Api:
         return {one["kind"]: one for one in resources if "/" not in one["name"]}
 
     def wait_until(
-        self, condition: Callable[[], bool], what: Callable[[], str] | str, timeout_s: float = 60.0
+        self, condition: Callable[[], bool], what: Callable[[], str] | str, timeout_s: float = _WAIT_S
     ) -> float:
         """How many seconds went by until it held. Raises AssertionError that tells what was waited for."""
         began_s = time.monotonic()

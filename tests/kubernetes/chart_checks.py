@@ -136,7 +136,7 @@ def test_a_broker_out_of_reach_is_a_pod_that_waits_and_is_not_restarted(the_node
 def last_words(release: Release) -> str:
     """The termination message of the first pod's worker, once it has ended; the same stands in its log."""
     release.api.wait_until(lambda: bool(ends(release)), release.told)
-    message: str = ends(release)[0].get("message", "")
+    message: str = ends(release)[0]["message"]
     release.api.wait_until(lambda: message.splitlines()[-1] in log_of(release), release.told)
     assert not ready(release)
     return message
@@ -186,8 +186,6 @@ def plant(the_node: Node) -> Iterator[None]:
 def test_the_server_takes_every_object_of_each_case_and_warns_of_none(the_node: Node, plant: None, case: str) -> None:
     api, made = the_node.api, [of_known_version(one) for one in objects(values_of(case), release=case)]
     api.warnings.clear()
-    for one in made:  # what Strimzi's v1 takes, v1beta2 took too
-        one["apiVersion"] = one["apiVersion"].replace("v1beta2", "v1")
     for one in sorted(made, key=lambda one: one["kind"] != "ServiceAccount"):  # pods must find theirs
         api.wait_until(lambda one=one: is_served(api, one), f"{one['kind']} is served")
         real = {} if one["kind"] == "ServiceAccount" else {"dryRun": "All"}

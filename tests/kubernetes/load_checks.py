@@ -17,13 +17,13 @@ from tests.end_to_end.job import Job
 from tests.helm.chart import Object
 from tests.image.podman import IMAGE
 from tests.kubernetes.api import ApiError
+from tests.kubernetes.conftest import CPU, DRAINED_S
 from tests.kubernetes.images import NEXT_TAG
 from tests.kubernetes.machine import hierarchies
 from tests.kubernetes.node import Node
 from tests.kubernetes.prepared import pinned, prepared
 from tests.kubernetes.release import Release
 
-A_SECOND = 300
 WORKERS = 3
 CALM_S = 5.0  # of load before and after a strike
 WITHOUT_KUBELET_S = 20.0
@@ -39,34 +39,37 @@ class Scene:
 
     release: Release
     job: Job
+    a_second: int
     say: Say
 
 
 @pytest.fixture
-def scene(the_node: Node, job: Job, say: Say, request: pytest.FixtureRequest) -> Iterator[Scene]:
+def scene(the_node: Node, job: Job, half_speed: int, say: Say, request: pytest.FixtureRequest) -> Iterator[Scene]:
     name = request.node.name.removeprefix("test_").replace("_", "-")[:25].rstrip("-")
-    with prepared(the_node, job, name) as release:
+    with prepared(the_node, job, name, cpu=CPU) as release:
         release.values["replicas"] = WORKERS
         release.install()
         release.wait_until_ready(WORKERS)
-        yield Scene(release, job, say)
+        yield Scene(release, job, half_speed, say)
 
 
 @contextmanager
 def load(scene: Scene, *, successors: tuple[bytes, ...] = ()) -> Iterator[None]:
     """Events come all the time; afterwards each was answered once, from the right window."""
     job = scene.job
-    with Traffic(job.topics.bootstrap, job.inputs[0], a_second=A_SECOND, seed=1) as traffic:
+    with Traffic(job.topics.bootstrap, job.inputs[0], a_second=scene.a_second, seed=1) as traffic:
         time.sleep(CALM_S)
         began_s = time.monotonic()
         yield
         took_s = time.monotonic() - began_s
         time.sleep(CALM_S)
-    job.wait_until_done()
+    job.wait_until_done(DRAINED_S)
     report = job.verify(successors=successors)  # raises with the counts of everything lost, doubled or wrong
-    assert report.scored + report.dead == len(traffic.ledger.visible)
+    # More, where a broker was too busy to say in time that it has a transaction.
+    assert report.scored + report.dead >= len(traffic.ledger.visible)
     answered = f"{report.scored} scored, {report.dead} dead letters, 0 lost, 0 doubled, 0 wrong"
-    scene.say(f"{traffic.sent} events, {answered}; the strike took {took_s:.1f} s")
+    sent = f"{traffic.sent} events, {scene.a_second} a second"
+    scene.say(f"{sent}: {answered}; the strike took {took_s:.1f} s")
 
 
 # --- rolled out
@@ -168,15 +171,21 @@ def test_a_pod_deleted_without_grace(scene: Scene) -> None:
 def test_a_container_killed_by_its_memory_limit(scene: Scene) -> None:
     with load(scene):
         exhaust_memory_of(scene.release, 0)
+        scene.release.api.wait_until(lambda: status_of(scene.release, 0)["restartCount"] == 1, scene.release.told)
         scene.release.wait_until_ready(WORKERS)
-    (status,) = (scene.release.pod(0) or {})["status"]["containerStatuses"]
-    ended = status["lastState"]["terminated"]
-    assert (ended["reason"], ended["exitCode"], status["restartCount"]) == ("OOMKilled", 137, 1)
+    ended = status_of(scene.release, 0)["lastState"]["terminated"]
+    assert (ended["reason"], ended["exitCode"]) == ("OOMKilled", 137)
+
+
+def status_of(release: Release, number: int) -> Object:
+    """What a pod's status says of its worker."""
+    (status,) = (release.pod(number) or {})["status"]["containerStatuses"]
+    return dict(status)
 
 
 def exhaust_memory_of(release: Release, number: int) -> None:
     """Fill what the container may use, from a process beside the worker, until the kernel kills the larger one."""
-    (group,) = memory_groups(container_id(release.pod(number) or {}))
+    (group,) = memory_groups(status_of(release, number)["containerID"].removeprefix("containerd://"))
     worker = (group / "cgroup.procs").read_text().split()[0]
     with subprocess.Popen([sys.executable, "-c", _GREEDY, str(group / "cgroup.procs")]) as greedy:
         try:
@@ -193,12 +202,6 @@ while True:
     taken.append(b"." * 2**20)
     time.sleep(0.002)
 """
-
-
-def container_id(pod: Object) -> str:
-    (status,) = pod["status"]["containerStatuses"]
-    found: str = status["containerID"].removeprefix("containerd://")
-    return found
 
 
 def memory_groups(container: str) -> Iterator[Path]:

@@ -19,14 +19,19 @@ OURS = ["PersistentVolumeClaim models", "Secret kafka-user"]
 
 
 @contextmanager
-def prepared(node: Node, job: Job, name: str, *, signed_in: Mapping[str, str] = SIGNED_IN) -> Iterator[Release]:
-    """The release, not installed; its namespace, the Secret, and the claim with the model are there."""
+def prepared(
+    node: Node, job: Job, name: str, *, signed_in: Mapping[str, str] = SIGNED_IN, cpu: str | None = None
+) -> Iterator[Release]:
+    """The release, not installed; its namespace, the Secret, and the claim with the model are there.
+
+    A worker may have so much of a CPU, or all that it wants.
+    """
     node.api.create(_volume(name, job.folder))
     try:
         with namespace(node.api, name):
             for one in (_secret(name, signed_in), _claim(name)):
                 node.api.create(one)
-            yield Release(node, name, _values(job))
+            yield Release(node, name, _values(job, cpu))
     finally:
         node.api.delete(f"{CORE}/persistentvolumes/{name}")
 
@@ -37,14 +42,15 @@ def pinned(model: Path) -> Object:
     return {"persistentVolumeClaim": {"claimName": "models", "path": model.name}, "sha256": digest}
 
 
-def _values(job: Job) -> Object:
+def _values(job: Job, cpu: str | None) -> Object:
     """Little more than what the job is."""
+    limits = {"memory": "512Mi"} | ({} if cpu is None else {"cpu": cpu})
     return {
         "image": {"repository": IMAGE, "tag": TAG},
         "config": {name: value for name, value in job._settings.items() if name != "model"},
         "model": pinned(job.model),
         "kafkaAuth": {"sasl": {"mechanism": "PLAIN", "existingSecret": "kafka-user"}},
-        "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
+        "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": limits},
     }
 
 
