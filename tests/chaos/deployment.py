@@ -137,23 +137,35 @@ class Replica:
     def _may_be_stopped(self) -> bool:
         return self.aim is not None and self.aim.action.startswith("stop")
 
-    def tell(self) -> None:
-        """Ask the process to end."""
-        if self.worker is not None and self._told_s is None and self._stopped_until_s is None:
-            self.worker.signal(signal.SIGTERM)
-            self._told_s = time.monotonic()
+    @property
+    def _at_work(self) -> Worker | None:
+        """The process, unless it has ended, was asked to, or was made to hang."""
+        is_left_alone = self._told_s is None and self._stopped_until_s is None
+        return self.worker if is_left_alone and self.worker is not None and self.worker.ended is None else None
 
-    def kill(self) -> None:
-        """End the process as a lost machine would."""
-        if self.worker is not None:
-            self._killed = True
-            self.worker.kill()
+    def tell(self) -> bool:
+        """Ask the process to end; whether it can be asked."""
+        if (worker := self._at_work) is None:
+            return False
+        worker.signal(signal.SIGTERM)
+        self._told_s = time.monotonic()
+        return True
 
-    def stop_for(self, seconds: float) -> None:
-        """Make the process hang."""
-        if self.worker is not None and self._told_s is None and self._stopped_until_s is None:
-            self.worker.signal(signal.SIGSTOP)
-            self._stopped_until_s = time.monotonic() + seconds
+    def kill(self) -> bool:
+        """End the process as a lost machine would; whether there was one."""
+        if self.worker is None or self.worker.ended is not None:
+            return False
+        self._killed = True
+        self.worker.kill()
+        return True
+
+    def stop_for(self, seconds: float) -> bool:
+        """Make the process hang; whether it worked."""
+        if (worker := self._at_work) is None:
+            return False
+        worker.signal(signal.SIGSTOP)
+        self._stopped_until_s = time.monotonic() + seconds
+        return True
 
     def go_on(self) -> None:
         """It hangs no longer."""

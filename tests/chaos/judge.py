@@ -4,6 +4,7 @@ On failure the line holds the smallest witness of each kind: the record, and eve
 """
 
 import json
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,12 +12,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from schemas.checkpoint import Checkpoint
+from tests.chaos.course import LOG_OF_OFFSETS, Committed, course_of
 from tests.chaos.segments import open_transactions, transaction_of
 from tests.chaos.traffic import Ledger
 from tests.end_to_end.job import Job
 from tests.log_record import LogRecord
 from tests.oracle import Case, FaultsFound, Report, Verdicts, model_of, oldest_needed, verify
 from tests.topics import ANSWER_TIMEOUT_S
+
+CHECKPOINTS = 3_000
+"""So many of a run are held to the rows that windows need, evenly over its course: each takes a millisecond."""
 
 ZEROS = {"lost": "lost", "doubled": "doubled", "wrong window": "wrong_windows", "out of order": "out_of_order"}
 
@@ -45,15 +50,6 @@ class Verdict:
         return counts | {"other_faults": self.faults.total() - sum(counts.values())}
 
 
-class Committed(NamedTuple):
-    """A committed offset, as somebody saw it."""
-
-    topic: str
-    partition: int
-    offset: int
-    metadata: str
-
-
 class Complaint(NamedTuple):
     """What is wrong whatever came out."""
 
@@ -66,7 +62,6 @@ class Seen:
     """What was seen while the run went on."""
 
     outputs: Sequence[LogRecord]
-    committed: Sequence[Committed]  # in the order of time
     complaints: Sequence[Complaint]
     deleted: Mapping[tuple[str, int], int]  # records below may have been deleted
 
@@ -77,7 +72,9 @@ class Left:
 
     inputs: Sequence[LogRecord]
     starts: Mapping[tuple[str, int], int]  # of the input's logs
+    ends: Mapping[tuple[str, int], int]  # likewise
     outputs: Sequence[LogRecord]
+    course: Sequence[Committed]  # of what was committed, from the first to the last
     committed: Mapping[tuple[str, int], int]
     unended: Sequence[str]  # transactions
 
@@ -95,12 +92,13 @@ def left_by(job: Job, data: Path, *, patience_s: float = ANSWER_TIMEOUT_S) -> Le
             job.topics.wait_until_stable(topic, timeout_s=patience_s)
         except TimeoutError as failure:
             unended.append(f"{failure}: {open_transactions(data, topic)}")
+    logs = {(topic, number): log for topic in job.inputs for number, log in job.topics.ends(topic).items()}
     return Left(
         inputs=job.topics.read(*job.inputs),
-        starts={
-            (topic, number): start for topic in job.inputs for number, (start, _) in job.topics.ends(topic).items()
-        },
+        starts={place: start for place, (start, _) in logs.items()},
+        ends={place: end for place, (_, end) in logs.items()},
         outputs=job.topics.read(job.scores, job.dead),
+        course=list(course_of(job.group, job.topics.read(LOG_OF_OFFSETS))),
         committed=job.committed(),
         unended=unended,
     )
@@ -114,11 +112,11 @@ def hold(case: Case, ledger: Ledger, seen: Seen, left: Left, *, data: Path) -> V
     log = {record.place: record for record in left.inputs}
     _hold_log_against_ledger(verdict, ledger, log, left.starts)
     _hold_what_was_seen(verdict, seen.outputs, left.outputs)
-    _hold_course(verdict, seen.committed)
+    _hold_course(verdict, left)
     deleted_since = _uncertain_and_deleted(ledger, left.outputs, left.starts)
     inputs = list((ledger.visible | deleted_since | log).values())  # of a batch that was sent again the log knows best
     case = replace(case, committed=left.committed, deleted=seen.deleted)
-    _hold_checkpoints(verdict, case, seen.committed, inputs)
+    _hold_checkpoints(verdict, case, left.course, inputs)
     try:
         verdict.report = verify(
             case,
@@ -141,14 +139,20 @@ def _hold_what_was_seen(verdict: Verdict, then: Sequence[LogRecord], afterwards:
         verdict.note("seen differently", place=place, what=f"{record} during the run, nothing afterwards")
 
 
-def _hold_course(verdict: Verdict, committed: Sequence[Committed]) -> None:
-    """Committed offsets never go back (I8)."""
+def _hold_course(verdict: Verdict, left: Left) -> None:
+    """Committed offsets never go back (I8), nor beyond what there is."""
     furthest: dict[tuple[str, int], int] = {}
-    for topic, number, offset, _ in committed:
+    for topic, number, offset, _ in left.course:
         before = furthest.get((topic, number), 0)
         if offset < before:
             verdict.note("offset gone back", place=(topic, number, offset), what=f"{before} was committed before")
         furthest[topic, number] = max(offset, before)
+    for place, offset in furthest.items():
+        if offset > left.ends[place]:
+            verdict.note("beyond the end", place=(*place, offset), what=f"the log ends at {left.ends[place]}")
+    latest = {(topic, number): offset for topic, number, offset, _ in left.course}
+    if latest != left.committed:
+        verdict.note("course unknown", what=f"{left.committed} is committed, and its log tells of {latest}")
 
 
 def _uncertain_and_deleted(
@@ -196,19 +200,23 @@ def _content(record: LogRecord) -> tuple[object, ...]:
 def _hold_checkpoints(
     verdict: Verdict, case: Case, committed: Sequence[Committed], inputs: Iterable[LogRecord]
 ) -> None:
-    """Each committed offset told its successor to read from rows that windows need, so far as they are there (I5)."""
+    """Committed offsets told successors to read from rows that windows need, so far as they are there (I5)."""
     logs: dict[tuple[str, int], list[LogRecord]] = defaultdict(list)
     for record in sorted(inputs, key=lambda record: record.place):
         if record.offset >= case.deleted.get(record.place[:2], 0):
             logs[record.place[:2]].append(record)
     manifest = model_of(case.model).manifest
     verdicts = Verdicts(case.settings.events, manifest.feature_names)
-    for topic, number, offset, metadata in dict.fromkeys(committed):
+    lookback = case.settings.lookback_offsets
+    distinct = list(dict.fromkeys(committed))
+    for topic, number, offset, metadata in distinct[:: max(1, len(distinct) // CHECKPOINTS)]:
+        log = logs[topic, number]
+        first = bisect_right(log, offset - lookback, key=lambda record: record.offset)
         needed = oldest_needed(
-            logs[topic, number],
+            log[first : bisect_left(log, offset, key=lambda record: record.offset)],
             offset,
             manifest=manifest,
-            lookback=case.settings.lookback_offsets,
+            lookback=lookback,
             verdicts=verdicts,
         )
         checkpoint = Checkpoint.decode(metadata)

@@ -21,9 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.plan import TO_WORKERS
+from worker import errors
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 1_800
+ENDS = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)}
+"""With what a worker ends by itself; whatever else is raised is a mistake of the mutant's or of the simulator's."""
+
 PEACEFUL = {"begin", "produce", "poll", "finish", "wait", "teardown"}
 
 
@@ -304,7 +308,12 @@ def catch(mutant: Mutant, trial: Trial) -> Catch:
         told = json.loads((done.stdout.splitlines() or [""])[-1])  # libraries may have written before it
     except ValueError:
         raise RuntimeError(f"{mutant.name}: the verifier itself failed:\n{done.stderr[-3000:]}") from None
-    return _told_by_chaos(told) if "witnesses" in told else told_by_simulator(done.stderr)
+    if "witnesses" in told:
+        return _told_by_chaos(told)
+    caught = told_by_simulator(done.stderr)
+    if bool(caught.kinds) != bool(told["failures"]):
+        raise RuntimeError(f"{mutant.name}: what the simulator says is not understood:\n{done.stderr[-3000:]}")
+    return caught
 
 
 def _environment(folder: str) -> dict[str, str]:
@@ -319,14 +328,16 @@ def _told_by_chaos(told: Mapping[str, Any]) -> Catch:
 
 
 def told_by_simulator(output: str) -> Catch:
-    """What its failures say: promises that were broken, or that a worker ended by itself."""
+    """What its failures say: promises that were broken, that a worker ended by itself, or what else was raised."""
     failures = re.findall(r"^seed \d+: (\w+): (.*?)(?=^state\.|\Z)", output, re.MULTILINE | re.DOTALL)
     kinds: set[str] = set()
     for failure, what in failures:
         if failure == "FaultsFound":
             kinds |= set(re.findall(r"^(.+?): \d+, first ", what, re.MULTILINE))
+        elif failure == "Broken":
+            kinds.add(what.partition(":")[0])
         else:
-            kinds.add(what.partition(":")[0] if failure == "Broken" else "it ended by itself")
+            kinds.add("it ended by itself" if failure in ENDS else failure)
     steps = dict.fromkeys(re.findall(r"^state\.(\w+)\(", output, re.MULTILINE))
     return Catch(kinds, ", ".join(step for step in steps if step not in PEACEFUL) or "a peaceful course")
 

@@ -14,7 +14,7 @@ from confluent_kafka import KafkaException
 from tests.broker import Broker
 from tests.chaos.deployment import Record, Replica, deck
 from tests.chaos.ground import PARTITIONS, Ground
-from tests.chaos.judge import Committed, Complaint
+from tests.chaos.judge import Complaint
 from tests.chaos.plan import Plan
 from tests.end_to_end.job import wait_until
 from tests.rights import grant, withdraw
@@ -34,9 +34,7 @@ class Nemesis:
         self.faults: dict[str, int] = dict.fromkeys(self._kinds(), 0)
         self.deleted: dict[tuple[str, int], int] = {}
         self.complaints: list[Complaint] = []
-        self.committed: list[Committed] = []
-        """Whatever was seen to be committed, in the order of time."""
-        self._latest: dict[tuple[str, int], Committed] = {}
+        self._committed: dict[tuple[str, int], int] = {}
         self._aims = deck(self._chance, plan.aims, kills=plan.kills, zombies=plan.zombies, zombie_s=plan.pace.zombie_s)
         self._replicas = [self._replica(number) for number in range(REPLICAS + 1)]
         self._replicas[-1].is_wanted = False  # joins and leaves
@@ -50,12 +48,12 @@ class Nemesis:
     def _replica(self, number: int) -> Replica:
         return Replica(self._job, number, self._chance, longest_absence_s=self._plan.pace.longest_absence_s)
 
-    def _kinds(self) -> dict[str, Callable[[], None]]:
-        """The faults that are not aimed at a step of a worker."""
-        kinds = {
-            "kill at random": lambda: self._one().kill(),
-            "SIGTERM": lambda: self._one().tell(),
-            "SIGSTOP": lambda: self._one().stop_for(self._chance.uniform(*self._plan.pace.zombie_s)),
+    def _kinds(self) -> dict[str, Callable[[], bool | None]]:
+        """The faults that are not aimed at a step of a worker. What says False came to nothing."""
+        kinds: dict[str, Callable[[], bool | None]] = {
+            "kill at random": lambda: self._one(Replica.kill),
+            "SIGTERM": lambda: self._one(Replica.tell),
+            "SIGSTOP": lambda: self._one(lambda one: one.stop_for(self._chance.uniform(*self._plan.pace.zombie_s))),
             "join or leave": self._join_or_leave,
             "broker killed": self._kill_broker,
             "brokers restarted in turn": lambda: self._restart_in_turn(self._cluster.nodes),
@@ -110,9 +108,7 @@ class Nemesis:
             self._waiting = self._waiting or self._chance.sample(sorted(kinds), len(kinds))
             kind = self._waiting.pop()
             self.record.note(kind)
-            kinds[kind]()
-            self.faults[kind] += 1
-        self._watch_committed()
+            self.faults[kind] += kinds[kind]() is not False
         self._next_s = time.monotonic() + self._chance.uniform(*self._plan.pace.fault_every_s)
 
     def heal(self) -> float:
@@ -127,13 +123,13 @@ class Nemesis:
                 self._is_drained, "the group does not reach the end of its topics", self._plan.pace.drain_timeout_s
             )
         except AssertionError as failure:
-            where = f"committed {self._watch_committed()} of {self._ends()}"
+            where = f"committed {self._committed_now()} of {self._ends()}"
             self.complaints.append(Complaint("never drained", f"{failure}: {where}"))
         return time.monotonic() - began_s
 
     def _is_drained(self) -> bool:
         self._turn()
-        committed, ends = self._watch_committed(), self._ends()
+        committed, ends = self._committed_now(), self._ends()
         return len(ends) == PARTITIONS and all(end <= committed.get(place, 0) for place, end in ends.items())
 
     def _ends(self) -> Mapping[tuple[str, int], int]:
@@ -163,21 +159,19 @@ class Nemesis:
         self._turn()
         return all(replica.worker is None for replica in self._replicas)
 
-    def _watch_committed(self) -> Mapping[tuple[str, int], int]:
+    def _committed_now(self) -> Mapping[tuple[str, int], int]:
         """What is committed now; the last that was seen while no broker tells."""
         topic = self._job.inputs[0]
         with contextlib.suppress(KafkaException):
-            for number, found in self._job.topics.committed(self._job.group, topic).items():
-                now = Committed(topic, number, found.offset, found.metadata or "")
-                if now != self._latest.get((topic, number)):
-                    self.committed.append(now)
-                self._latest[topic, number] = now
-        return {place: committed.offset for place, committed in self._latest.items()}
+            found = self._job.topics.committed(self._job.group, topic)
+            self._committed |= {(topic, number): place.offset for number, place in found.items()}
+        return self._committed
 
     # ---- faults ------------------------------------------------------------------------------------------------------
 
-    def _one(self) -> Replica:
-        return self._chance.choice(self._replicas)
+    def _one(self, strike: Callable[[Replica], bool]) -> bool:
+        """The first, in a random order, on whom the strike tells; False if there is none."""
+        return any(map(strike, self._chance.sample(self._replicas, len(self._replicas))))
 
     def _later(self, seconds: float, undo: Callable[[], None]) -> None:
         self._undo.append((time.monotonic() + seconds, undo))
@@ -243,14 +237,17 @@ class Nemesis:
         """Mostly short; now and then beyond the worker's patience with a commit, which nobody then knows the end of."""
         return self._chance.choice([self._chance.uniform(0.5, 3), self._chance.uniform(11, 14)])
 
-    def _delete_records(self) -> None:
+    def _delete_records(self) -> bool:
         """Some of what is scored: of the rows that windows need, too."""
         topic, number = self._job.inputs[0], self._chance.randrange(PARTITIONS)
-        committed = self._watch_committed().get((topic, number), 0)
+        committed = self._committed_now().get((topic, number), 0)
         start = max(0, committed - self._chance.choice([0, 3, 30, 300]))
-        self.deleted[topic, number] = max(start, self.deleted.get((topic, number), 0))
+        before = self.deleted.get((topic, number), 0)
+        self.deleted[topic, number] = max(start, before)
         with contextlib.suppress(KafkaException):  # it may be done all the same
             self._job.topics.delete_before(topic, number, start)
+            return start > before
+        return False
 
     def _withdraw_right(self) -> None:
         right = ["write dead letters"]

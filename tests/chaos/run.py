@@ -37,7 +37,6 @@ def run(plan: Plan) -> dict[str, object]:
                 traffic.ledger,
                 Seen(
                     outputs=seen,
-                    committed=nemesis.committed,
                     complaints=nemesis.complaints,
                     deleted=nemesis.deleted,
                 ),

@@ -84,6 +84,12 @@ def _bytes(data: bytes, at: int) -> tuple[bytes | None, int]:
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
     """A zigzag number of seven bits a byte, and where the next thing begins."""
+    number, at = unsigned(data, at)
+    return (number >> 1) ^ -(number & 1), at
+
+
+def unsigned(data: bytes, at: int) -> tuple[int, int]:
+    """A number of seven bits a byte, and where the next thing begins."""
     number = shift = 0
     while True:
         byte = data[at]
@@ -91,7 +97,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         number |= (byte & 0x7F) << shift
         shift += 7
         if not byte & 0x80:
-            return (number >> 1) ^ -(number & 1), at
+            return number, at
 
 
 def open_transactions(data: Path, topic: str) -> list[dict[str, object]]:

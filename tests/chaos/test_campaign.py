@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -9,8 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.broker import CHECKOUT
 from tests.chaos import campaign
 from tests.chaos.plan import FAULTS, usual_faults
+from worker.failpoints import NAMES
+
+PAGE = " ".join((CHECKOUT / "docs" / "reliability.md").read_text(encoding="utf-8").split())
 
 
 def runs_that_end(monkeypatch: pytest.MonkeyPatch, code: int, *, kills: int = 4) -> None:
@@ -65,6 +70,20 @@ def test_sigterm_ends_the_runs_that_go_on(monkeypatch: pytest.MonkeyPatch, tmp_p
     threading.Timer(1.0, os.kill, [os.getpid(), signal.SIGTERM]).start()
     assert campaign.main(["--record", str(path), "--kills", "5", "--at-once", "2"]) == 1
     assert campaign.recorded(path) == []
+
+
+def test_the_page_tells_what_the_lines_of_the_clean_runs_come_to() -> None:
+    runs = [run for run in campaign.recorded(CHECKOUT / "docs" / "chaos-runs.jsonl") if campaign.is_clean(run)]
+    kills, zombies = campaign.kills_in(runs), sum(run["aimed"]["stop"] for run in runs)
+    events = sum(run["events"] for run in runs)
+    assert f"{len(runs)} runs, {kills:,} aimed kills, {zombies} zombies, {events:,} events" in PAGE
+    for name in NAMES:
+        assert f"`{name}` {sum(run['kills'][name] for run in runs)}" in PAGE
+
+
+def test_the_page_tells_of_every_failpoint_and_of_no_other() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", (CHECKOUT / "docs" / "reliability.md").read_text(), re.MULTILINE)
+    assert tuple(rows) == NAMES
 
 
 def test_a_broker_that_is_alone_is_not_killed_unless_asked_for() -> None:

@@ -1,19 +1,18 @@
 """The judge of a chaos run: right courses pass, and each kind of fault is reported where one is planted."""
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
 from schemas.checkpoint import Checkpoint
-from tests.broker import Broker, Cluster
-from tests.chaos.ground import Ground
-from tests.chaos.judge import Committed, Complaint, Left, Seen, Verdict, _uncertain_and_deleted, hold, left_by
-from tests.chaos.nemesis import Nemesis
-from tests.chaos.plan import Plan
+from tests.broker import Broker
+from tests.chaos.course import Committed
+from tests.chaos.judge import Complaint, Left, Seen, Verdict, _uncertain_and_deleted, hold, left_by
 from tests.chaos.traffic import Ledger
 from tests.end_to_end.job import Job
 from tests.log_record import LogRecord
@@ -39,17 +38,20 @@ class Course:
     committed: Sequence[Committed] = (committed(10), committed(20), committed(26))
     complaints: Sequence[Complaint] = ()
     unended: Sequence[str] = ()
+    end: int = 26
     deleted: Mapping[tuple[str, int], int] = field(default_factory=dict)
 
     def judged(self) -> Verdict:
         ledger = Ledger()
         for record in self.acknowledged:
             ledger.add(record)
-        seen = Seen(outputs=self.at_work, committed=self.committed, complaints=self.complaints, deleted=self.deleted)
+        seen = Seen(outputs=self.at_work, complaints=self.complaints, deleted=self.deleted)
         left = Left(
             inputs=self.log,
             starts={LOG: self.log[0].offset},
+            ends={LOG: self.end},
             outputs=self.afterwards,
+            course=self.committed,
             committed={LOG: 26},
             unended=self.unended,
         )
@@ -82,7 +84,10 @@ PLANTED: Sequence[tuple[str, Course]] = [
     ("wrong window", published(changed(9, lambda score: score["window"].update(first_offset=0)))),
     ("out of order", published(swapped())),
     ("offset gone back", Course(committed=(committed(20), committed(19), committed(26)))),
-    ("offset gone back", Course(committed=(committed(10), committed(26), committed(10)))),
+    ("offset gone back", Course(committed=(committed(10), committed(26), committed(10), committed(26)))),
+    ("beyond the end", Course(end=25)),
+    ("course unknown", Course(committed=(committed(10), committed(20)))),
+    ("course unknown", Course(committed=())),
     ("seen differently", Course(at_work=OUTPUTS[1:])),
     ("seen differently", Course(at_work=(*OUTPUTS, SCORES[3]._replace(offset=99)))),
     ("seen differently", Course(at_work=(SCORES[0]._replace(value=SCORES[1].value), *OUTPUTS[1:]))),
@@ -162,10 +167,23 @@ def test_a_transaction_that_nobody_ends_is_found(broker: Broker, tmp_path: Path)
     assert left.outputs == []
 
 
-def test_an_offset_that_an_operator_sets_back_is_seen(topics: Topics, tmp_path: Path) -> None:
+def test_whatever_was_committed_is_known_in_its_order(topics: Topics, tmp_path: Path) -> None:
+    job, other = Job(topics, tmp_path), Job(topics, tmp_path)
+    topic, long = job.inputs[0], "m" * 900
+    for group, offset, metadata in [
+        *((job.group, 7, "m"), (other.group, 9, "m"), (job.group, 7, "m"), (job.group, 5, long), (job.group, 6, "")),
+    ]:
+        topics.commit(group, [TopicPartition(topic, 0, offset, metadata=metadata)])
+    places = [(7, "m"), (7, "m"), (5, long), (6, "")]
+    assert left_by(job, tmp_path).course == [Committed(topic, 0, *place) for place in places]
+
+
+def test_offsets_of_an_aborted_transaction_were_never_committed(topics: Topics, tmp_path: Path) -> None:
     job = Job(topics, tmp_path)
-    nemesis = Nemesis(Plan(seed=1, minutes=1, kills=1), Ground(job, Cluster(1), []))
-    for offset in (7, 7, 5):
-        topics.commit(job.group, [TopicPartition(job.inputs[0], 0, offset, metadata="m")])
-        nemesis._watch_committed()
-    assert nemesis.committed == [Committed(job.inputs[0], 0, 7, "m"), Committed(job.inputs[0], 0, 5, "m")]
+    with contextlib.closing(Consumer({"bootstrap.servers": topics.bootstrap, "group.id": job.group})) as outsider:
+        for offset, end in [(3, "commit_transaction"), (8, "abort_transaction"), (5, "commit_transaction")]:
+            producer = topics.begin_transaction([])
+            place = TopicPartition(job.inputs[0], 0, offset, metadata="m")
+            producer.send_offsets_to_transaction([place], outsider.consumer_group_metadata(), 10)
+            getattr(producer, end)(10)
+    assert left_by(job, tmp_path).course == [Committed(job.inputs[0], 0, offset, "m") for offset in (3, 5)]

@@ -5,7 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.mutants import CHECKOUT, CONTROL, MUTANTS, Catch, is_right, mutated, simulated, told_by_simulator
+from tests.chaos.mutants import (
+    CHECKOUT,
+    CONTROL,
+    MUTANTS,
+    Catch,
+    Trial,
+    catch,
+    is_right,
+    mutated,
+    simulated,
+    told_by_simulator,
+)
 
 PAGE = (CHECKOUT / "docs" / "reliability.md").read_text(encoding="utf-8")
 
@@ -48,10 +59,18 @@ def test_only_a_fault_of_an_expected_kind_is_a_catch() -> None:
         ),
         ("seed 3: Broken: no progress: after all faults\nstate.begin(terms=None)\n", {"no progress"}),
         ("seed 3: ProducerLostError: Local: Erroneous state: 1, first of all\n", {"it ended by itself"}),
+        ("seed 3: AttributeError: it is the simulator's own mistake\n", {"AttributeError"}),
     ],
 )
 def test_what_the_simulator_says_is_understood(said: str, kinds: set[str]) -> None:
     assert told_by_simulator(said).kinds == kinds
+
+
+def test_a_verifier_that_cannot_be_understood_has_passed_nobody() -> None:
+    """Else a worker without a fault would pass for want of words."""
+    mute = Trial("simulated", ("-c", """print('{"failures": 1}')"""), [])
+    with pytest.raises(RuntimeError, match="not understood"):
+        catch(CONTROL, mute)
 
 
 def test_the_steps_of_a_simulated_failure_are_told_without_the_peaceful_ones() -> None:

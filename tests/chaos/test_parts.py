@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+import signal
 import socket
 import threading
 import time
@@ -16,6 +17,8 @@ import pytest
 from schemas.settings import EventSettings
 from tests.chaos import evidence
 from tests.chaos.deployment import PROBABILITIES, deck
+from tests.chaos.ground import Ground
+from tests.chaos.nemesis import Nemesis
 from tests.chaos.plan import Plan
 from tests.chaos.proxy import Proxy
 from tests.chaos.traffic import BREAKS_THE_MODEL, Ledger, traffic
@@ -65,6 +68,22 @@ def test_what_explains_a_failure_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_pa
     ]
     assert '["events", 0, 7]' in (kept / "ledger.jsonl").read_text()
     assert (kept / "happened.txt").read_text() == "a kill\n"
+
+
+def test_a_fault_that_strikes_nobody_is_not_counted() -> None:
+    faults = ("kill at random", "SIGTERM", "SIGSTOP")
+    job = SimpleNamespace(group="g", inputs=["events"])
+    nemesis = Nemesis(Plan(seed=1, minutes=1, kills=1, faults=faults), Ground(job, None, []))  # type: ignore[arg-type]
+    for _ in faults:
+        nemesis._strike_once()
+    assert nemesis.faults == dict.fromkeys(faults, 0)
+    signals: list[object] = []
+    for replica in nemesis._replicas[2:]:
+        replica.worker = SimpleNamespace(ended=None, signal=signals.append, kill=lambda: signals.append("kill"))
+    for _ in faults:
+        nemesis._strike_once()
+    assert nemesis.faults == dict.fromkeys(faults, 1)
+    assert set(signals) == {"kill", signal.SIGTERM, signal.SIGSTOP}
 
 
 @pytest.fixture
