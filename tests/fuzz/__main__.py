@@ -1,6 +1,7 @@
 """`make fuzz`: as many records and artifacts as asked for, by a seed; one JSON line, exit code 1 with a witness."""
 
 import argparse
+import faulthandler
 import json
 import os
 import sys
@@ -20,6 +21,9 @@ from tests.revision import revision
 
 PART = 20_000
 """Records that one process decodes in a row."""
+
+PATIENCE_S = 900.0
+"""For these; ten seconds are enough, but for a busy machine."""
 
 
 def main() -> int:
@@ -49,17 +53,27 @@ def _decode(told: argparse.Namespace, progress: Callable[[int], None]) -> object
     """The first witness, described; None where there is none."""
     sizes = [min(PART, told.inputs - start) for start in range(0, told.inputs, PART)]
     with ProcessPoolExecutor(told.processes, get_context("spawn")) as pool:
-        parts = {pool.submit(search, told.seed * 1_000_003 + place, size): size for place, size in enumerate(sizes)}
+        seeds = [told.seed * 1_000_003 + place for place in range(len(sizes))]
+        parts = {pool.submit(_search, seed, size, PATIENCE_S): size for seed, size in zip(seeds, sizes, strict=True)}
         try:
             for part in as_completed(parts):
                 if (witness := part.result()) is not None:
                     return _described(witness)
                 progress(parts[part])
         except BrokenProcessPool:
-            return {"broken": "a process that decoded died"}
+            return {"broken": "a process that decoded died or hung"}
         finally:
             pool.shutdown(cancel_futures=True)
     return None
+
+
+def _search(seed: int, inputs: int, patience_s: float) -> Witness | None:
+    """In a process of its own, which ends where it takes so long: compiled code that hangs cannot be interrupted."""
+    faulthandler.dump_traceback_later(patience_s, exit=True)
+    try:
+        return search(seed, inputs)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def _described(witness: Witness) -> dict[str, object]:

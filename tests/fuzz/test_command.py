@@ -33,6 +33,14 @@ def test_where_every_promise_holds_the_line_says_so_and_the_exit_code_is_0(capsy
 
 
 @pytest.mark.usefixtures("arguments")
+def test_a_process_that_does_not_come_back_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert command._decode(command._arguments(), lambda _: None) is None
+    monkeypatch.setattr(command, "PATIENCE_S", 0.001)  # far less than it takes
+    found = command._decode(command._arguments(), lambda _: None)
+    assert found == {"broken": "a process that decoded died or hung"}
+
+
+@pytest.mark.usefixtures("arguments")
 @pytest.mark.parametrize(
     ("witness", "findings"),
     [
