@@ -53,8 +53,8 @@ def kills_in(runs: Sequence[dict]) -> int:
 
 
 def is_clean(run: Mapping[str, object]) -> bool:
-    """Whether nothing was wrong."""
-    return not run["witnesses"]
+    """Whether it came to its end, and nothing was wrong."""
+    return "broke_off" not in run and not run["witnesses"]
 
 
 def seeds_left(runs: Sequence[Mapping[str, object]]) -> Iterator[int]:
@@ -78,7 +78,7 @@ class Campaign:
         self._path, self._kills, self._minutes, self._kills_a_run = path, kills, minutes, kills_a_run
         self._seeds = seeds_left(recorded(path))
         self._lock = Lock()
-        self._running: set[subprocess.Popen[str]] = set()
+        self._running: dict[subprocess.Popen[str], int] = {}  # and the seed of each
         self._goes_on = True
         self._is_clean = True
 
@@ -99,8 +99,7 @@ class Campaign:
         while (run := self._next()) is not None:
             line, _ = run.communicate()
             with self._lock:
-                self._running.discard(run)
-                self._note(run, line)
+                self._note(run, self._running.pop(run), line)
 
     def _next(self) -> subprocess.Popen[str] | None:
         with self._lock:
@@ -111,16 +110,18 @@ class Campaign:
             _say(f"{time.strftime('%H:%M:%S')} {done} of {self._kills} kills; seed {seed} begins")
             told = command(seed, minutes=self._minutes, kills=self._kills_a_run)
             run = subprocess.Popen(told, stdout=subprocess.PIPE, text=True)
-            self._running.add(run)
+            self._running[run] = seed
             return run
 
-    def _note(self, run: subprocess.Popen[str], told: str) -> None:
+    def _note(self, run: subprocess.Popen[str], seed: int, told: str) -> None:
+        was_cut = not self._goes_on and not told
         if run.returncode:
             self._goes_on = self._is_clean = False
             _say(f"not clean: {run.args}\n{told}")
-        if not told:  # it broke off
+        if was_cut:
             return
-        line = {"campaign": time.strftime("%Y-%m-%d"), **json.loads(told)}
+        about = json.loads(told) if told else {"seed": seed, "broke_off": run.returncode}
+        line = {"campaign": time.strftime("%Y-%m-%d"), **about}
         with self._path.open("a") as file:
             file.write(f"{json.dumps(line)}\n")
 

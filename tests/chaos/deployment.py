@@ -31,6 +31,12 @@ ANY_PORT = {"ANOMALY_WORKER_HTTP__PORT": "0"}
 LISTENING = '"pages at '
 """What a worker logs when it listens to signals."""
 
+RECOVERED = {
+    "rewound": "the transaction was aborted, its batches are read again",
+    "rebuilt": "producer and windows are rebuilt",
+}
+"""What a worker logs when it goes on after a failure."""
+
 STRUCK = re.compile(r"failpoint (\w+): (kill|stop|raise|delay)")
 
 
@@ -68,6 +74,7 @@ class Record:
 
     struck: Counter[tuple[str, str]] = field(default_factory=Counter)  # by failpoint and action
     ends: Counter[str] = field(default_factory=Counter)
+    recovered: Counter[str] = field(default_factory=Counter)
     unlawful: list[str] = field(default_factory=list)
     happened: list[str] = field(default_factory=list)
 
@@ -176,6 +183,7 @@ class Replica:
     def _note_end(self, worker: Worker, aims: list[Aim], record: Record, excuses: Sequence[str]) -> None:
         struck = STRUCK.findall(worker.log)
         record.struck.update(set(struck))
+        record.recovered.update({how: worker.log.count(words) for how, words in RECOVERED.items()})
         if self.aim is not None and not struck:
             aims.insert(0, self.aim)
         how = self._how_it_ended(worker, struck, excuses)

@@ -28,6 +28,9 @@ TIMEOUT_S = 1_800
 ENDS = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, Exception)}
 """With what a worker ends by itself; whatever else is raised is a mistake of the mutant's or of the simulator's."""
 
+TOO_FEW = "too few were struck"
+"""Where that is all, the trial shows nothing: neither that a mutant survives nor that the faultless worker passes."""
+
 PEACEFUL = {"begin", "produce", "poll", "finish", "wait", "teardown"}
 
 
@@ -309,7 +312,7 @@ def catch(mutant: Mutant, trial: Trial) -> Catch:
     except ValueError:
         raise RuntimeError(f"{mutant.name}: the verifier itself failed:\n{done.stderr[-3000:]}") from None
     if "witnesses" in told:
-        return _told_by_chaos(told)
+        return told_by_chaos(told)
     caught = told_by_simulator(done.stderr)
     if bool(caught.kinds) != bool(told["failures"]):
         raise RuntimeError(f"{mutant.name}: what the simulator says is not understood:\n{done.stderr[-3000:]}")
@@ -321,8 +324,11 @@ def _environment(folder: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": folder}
 
 
-def _told_by_chaos(told: Mapping[str, Any]) -> Catch:
+def told_by_chaos(told: Mapping[str, Any]) -> Catch:
+    """What the line of a run says."""
     kinds = {witness["kind"] for witness in told["witnesses"]}
+    if not kinds and told["aimed"]["kill"] < told["asked"]["kills"]:
+        kinds = {TOO_FEW}
     kills = ", ".join(f"{count} at {name}" for name, count in told["kills"].items() if count)
     return Catch(kinds, f"kills: {kills or 'none'}; zombies: {told['aimed']['stop']}")
 

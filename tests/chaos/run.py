@@ -87,6 +87,7 @@ def _told(
         "aimed": by_action,
         "kills": {name: record.struck.get((name, "kill"), 0) for name in NAMES},
         "ends": dict(sorted(record.ends.items())),
+        "recovered": dict(record.recovered),
         "faults": nemesis.faults,
         "drain_s": round(drain_s, 1),
         **verdict.zeros,

@@ -48,6 +48,17 @@ def test_an_unclean_run_ends_it_and_its_seed_is_run_again(monkeypatch: pytest.Mo
     ]
 
 
+def test_a_run_that_breaks_off_ends_it_too_and_leaves_a_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "runs.jsonl"
+    monkeypatch.setattr(campaign, "command", lambda seed, **_: [sys.executable, "-c", "raise SystemExit(9)"])
+    assert campaign.main(["--record", str(path), "--kills", "5"]) == 1
+    (told,) = campaign.recorded(path)
+    assert (told["seed"], told["broke_off"], campaign.is_clean(told)) == (1_000, 9, False)
+    runs_that_end(monkeypatch, 0)
+    assert campaign.main(["--record", str(path), "--kills", "4"]) == 0
+    assert [run["seed"] for run in campaign.recorded(path)] == [1_000, 1_000]
+
+
 def test_one_run_in_three_is_unhurried() -> None:
     brisk = ["--brisk" in campaign.command(seed, minutes=1, kills=1) for seed in range(1_000, 1_024)]
     assert brisk.count(False) == 8

@@ -22,5 +22,6 @@ def test_nothing_is_lost_doubled_wrong_or_reordered_wherever_workers_are_struck(
     assert min(told["kills"].values()) >= kills // len(NAMES), told
     assert told["aimed"]["stop"] >= 2, told
     assert min(told["faults"].values()) >= 1, told
+    assert sum(told["recovered"].values()) >= 1, "zombies and answers withheld must have cost somebody a transaction"
     assert told["scored"] > 5_000
     assert told["dead"] > 100

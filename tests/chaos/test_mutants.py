@@ -14,7 +14,9 @@ from tests.chaos.mutants import (
     catch,
     is_right,
     mutated,
+    on_a_broker,
     simulated,
+    told_by_chaos,
     told_by_simulator,
 )
 
@@ -47,6 +49,14 @@ def test_only_a_fault_of_an_expected_kind_is_a_catch() -> None:
     assert not is_right(simulated("lost"), Catch(set(), ""))
     assert is_right(simulated(), Catch(set(), ""))
     assert not is_right(simulated(), Catch({"unlawful end"}, ""))
+
+
+def test_a_run_in_which_too_few_were_struck_shows_nothing() -> None:
+    told = {"witnesses": [], "asked": {"kills": 3}, "aimed": {"kill": 2, "stop": 0}, "kills": {"staged": 2}}
+    assert not is_right(on_a_broker(aims=["staged"], kills=3), told_by_chaos(told))
+    assert is_right(on_a_broker(aims=["staged"], kills=2), told_by_chaos(told | {"asked": {"kills": 2}}))
+    seen = told | {"witnesses": [{"kind": "lost"}]}
+    assert is_right(on_a_broker("lost", aims=["staged"], kills=3), told_by_chaos(seen))
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from tests.oracle import Case, Report, verify
 from tests.topics import Topics
 
 COMMAND = str(Path(sys.executable).parent / "anomaly-worker")
-READY_TIMEOUT_S = 40.0
+READY_TIMEOUT_S = 90.0
 DRAIN_TIMEOUT_S = 20.0  # what the contract allows between SIGTERM and exit
 DONE_TIMEOUT_S = 60.0
 

@@ -6,9 +6,10 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
 from multiprocessing import get_context
 
 from rich.console import Console
@@ -52,19 +53,30 @@ def _arguments() -> argparse.Namespace:
 def _decode(told: argparse.Namespace, progress: Callable[[int], None]) -> object:
     """The first witness, described; None where there is none."""
     sizes = [min(PART, told.inputs - start) for start in range(0, told.inputs, PART)]
+    left = {told.seed * 1_000_003 + place: size for place, size in enumerate(sizes)}
     with ProcessPoolExecutor(told.processes, get_context("spawn")) as pool:
-        seeds = [told.seed * 1_000_003 + place for place in range(len(sizes))]
-        parts = {pool.submit(_search, seed, size, PATIENCE_S): size for seed, size in zip(seeds, sizes, strict=True)}
+        parts = {pool.submit(_search, seed, size, PATIENCE_S): seed for seed, size in left.items()}
         try:
             for part in as_completed(parts):
                 if (witness := part.result()) is not None:
                     return _described(witness)
-                progress(parts[part])
+                progress(left.pop(parts[part]))
         except BrokenProcessPool:
-            return {"broken": "a process that decoded died or hung"}
+            return {"broken": "a process that decoded died or hung"} | _culprit(left, told.processes)
         finally:
             pool.shutdown(cancel_futures=True)
     return None
+
+
+def _culprit(left: Mapping[int, int], processes: int) -> dict[str, int]:
+    """Which `search` does not come back; nothing where each does, alone. Those under way are the first of the rest."""
+    for seed, inputs in islice(left.items(), processes):
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            try:
+                pool.submit(_search, seed, inputs, PATIENCE_S).result()
+            except BrokenProcessPool:
+                return {"seed": seed, "inputs": inputs}
+    return {}
 
 
 def _search(seed: int, inputs: int, patience_s: float) -> Witness | None:

@@ -37,7 +37,7 @@ def test_a_process_that_does_not_come_back_is_a_finding(monkeypatch: pytest.Monk
     assert command._decode(command._arguments(), lambda _: None) is None
     monkeypatch.setattr(command, "PATIENCE_S", 0.001)  # far less than it takes
     found = command._decode(command._arguments(), lambda _: None)
-    assert found == {"broken": "a process that decoded died or hung"}
+    assert found == {"broken": "a process that decoded died or hung", "seed": 5 * 1_000_003, "inputs": 500}
 
 
 @pytest.mark.usefixtures("arguments")

@@ -411,7 +411,8 @@ class World:
         for partition, place in self.bus.committed(GROUP, INPUT).items():
             if place.offset < self._era.furthest.get(partition, self._era.first.get(partition, 0)):
                 raise Broken("an offset went back", f"{INPUT}-{partition} to {place.offset}")
-            if self._era.furthest.get(partition) != place.offset and place.metadata:
+            by_operator = not place.metadata and place.offset == self._era.first.get(partition)
+            if self._era.furthest.get(partition) != place.offset and not by_operator:
                 checkpoint = Checkpoint.decode(place.metadata)
                 where = f"{INPUT}-{partition} at {place.offset}: {place.metadata!r}"
                 if checkpoint is None or checkpoint.lo > place.offset:
