@@ -35,6 +35,8 @@ class Verdict:
     witnesses: list[dict[str, object]] = field(default_factory=list)
     told: list[dict[str, object]] = field(default_factory=list)
     """All of them."""
+    written_twice: int = 0
+    """Events that the producer, whose answer was lost with a broker, sent again under a new epoch: each counts."""
 
     def note(self, kind: str, **about: object) -> None:
         """One more."""
@@ -188,8 +190,12 @@ def _hold_log_against_ledger(
     for place in kept.keys() & log.keys():
         if _content(kept[place]) != _content(log[place]):
             verdict.note("ledger", place=place, what=f"{kept[place]} was acknowledged and {log[place]} is in the log")
+    written = {record.timestamp: record for record in ledger.visible.values()}
     for place in log.keys() - kept.keys():
-        if log[place].timestamp not in ledger.uncertain:
+        again = written.get(log[place].timestamp)
+        if again is not None and _content(again) == _content(log[place]):
+            verdict.written_twice += 1
+        elif log[place].timestamp not in ledger.uncertain:
             verdict.note("ledger", place=place, what="it is in the log and was not acknowledged")
 
 

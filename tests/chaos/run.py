@@ -81,6 +81,7 @@ def _told(
         "took_s": round(took_s),
         "events": traffic.sent,
         "aborted": len(traffic.ledger.aborted),
+        "written_twice": verdict.written_twice,
         "scored": report.scored if report else None,
         "dead": report.dead if report else None,
         "repeated": report.repeated if report else None,

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +13,16 @@ from confluent_kafka import Consumer, TopicPartition
 from schemas.checkpoint import Checkpoint
 from tests.broker import Broker
 from tests.chaos.course import Committed
-from tests.chaos.judge import Complaint, Left, Seen, Verdict, _uncertain_and_deleted, hold, left_by
+from tests.chaos.judge import (
+    Complaint,
+    Left,
+    Seen,
+    Verdict,
+    _hold_log_against_ledger,
+    _uncertain_and_deleted,
+    hold,
+    left_by,
+)
 from tests.chaos.traffic import Ledger
 from tests.end_to_end.job import Job
 from tests.log_record import LogRecord
@@ -107,6 +117,19 @@ def test_a_planted_fault_is_reported_as_what_it_is_and_as_nothing_else(kind: str
     assert set(verdict.faults) == {kind}
     assert [witness["kind"] for witness in verdict.witnesses] == [kind]
     assert sum(verdict.zeros.values()) == verdict.faults.total() > 0
+
+
+def test_an_event_that_the_producer_wrote_twice_is_in_the_log_twice_by_right() -> None:
+    first, other = INPUTS[7], INPUTS[8]
+    ledger = Ledger()
+    ledger.add(first)
+    log = {first.place: first, other.place: first._replace(offset=other.offset)}
+    verdict = Verdict(None, Counter())
+    _hold_log_against_ledger(verdict, ledger, log, {LOG: 0})
+    assert (verdict.written_twice, verdict.witnesses) == (1, [])
+    log[other.place] = other._replace(timestamp=first.timestamp)  # what else is there is nobody's
+    _hold_log_against_ledger(verdict, ledger, log, {LOG: 0})
+    assert [(told["kind"], told["place"]) for told in verdict.witnesses] == [("ledger", other.place)]
 
 
 def test_the_counts_that_must_be_0_have_their_own_names() -> None:
