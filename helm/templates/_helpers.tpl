@@ -93,6 +93,7 @@ sasl.password: ${file:/etc/kafka/sasl/{{ $sasl.passwordKey }}}
 {{- define "anomaly-worker.settings" -}}
 {{- $model := dict "uri" (default (include "anomaly-worker.modelPath" .) .Values.model.url) -}}
 {{- with .Values.model.sha256 }}{{- $_ := set $model "sha256" . }}{{- end -}}
+{{- if .Values.model.publicKey }}{{- $_ := set $model "public_key" "/etc/anomaly-worker/model.pub" }}{{- end -}}
 {{- $kafka := dict "properties" (include "anomaly-worker.kafkaProperties" . | fromYaml) -}}
 {{- mergeOverwrite (dict "model" $model "kafka" $kafka) (deepCopy .Values.config) | toYaml -}}
 {{- end -}}

@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+from base64 import b64encode
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -11,14 +12,18 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from helm_python import HelmError, lint
 from jsonschema import Draft202012Validator
 
 from schemas.settings import Settings
+from tests.artifacts import make_artifact
 from tests.helm.chart import CASES, CHART, GOLDEN, Object, chart, golden_text, objects, only, pods, texts, values_of
 from tests.helm.generate import README, SCHEMA, VALUES, comments, readme, schema
-from worker.errors import ConfigError
+from worker.errors import ArtifactError, ConfigError
 from worker.kafka_clients import BrokerComplaint, client, consumer_properties
+from worker.model_store import load_artifact
 from worker.settings_file import load_settings
 
 DEFINITIONS = Path(__file__).parent / "custom_resource_definitions"
@@ -260,8 +265,28 @@ def test_other_settings_restart_the_pods_and_another_chart_version_alone_does_no
 
     assert template({"config/alert": {"threshold": 2}}) != template({})
     assert template({"model/sha256": "ab" * 32}) != template({})
+    signed = template({"model/publicKey": PUBLIC_KEY})
+    assert signed != template({})
+    assert signed != template({"model/publicKey": PUBLIC_KEY.replace("MCow", "MCoW")})
     assert template({"replicas": 5}) == template({})
     assert chart().version not in str(template({})["metadata"])
+
+
+def test_a_model_is_held_to_the_key_of_the_values(tmp_path: Path) -> None:
+    key, model = Ed25519PrivateKey.generate(), make_artifact(tmp_path / "machine.onnx")
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    made = objects(changed(values_of("minimal"), {"model/publicKey": public}))
+    asked = settings_of(made, tmp_path).model.public_key or ""
+    folder, name = asked.rsplit("/", 1)
+    mounts = only("StatefulSet", made)["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]
+    assert {"name": "settings", "mountPath": folder, "readOnly": True} in mounts
+    mounted = tmp_path / name
+    mounted.write_text(only("ConfigMap", made)["data"][name], encoding="utf-8")
+    Path(f"{model}.sig").write_bytes(b64encode(key.sign(model.read_bytes())))
+    load_artifact(str(model), sha256=None, public_key=str(mounted))
+    Path(f"{model}.sig").write_bytes(b64encode(Ed25519PrivateKey.generate().sign(model.read_bytes())))
+    with pytest.raises(ArtifactError, match="not what the key"):
+        load_artifact(str(model), sha256=None, public_key=str(mounted))
 
 
 def test_an_autoscaler_is_left_to_say_how_many() -> None:
@@ -294,6 +319,7 @@ def test_the_notes_tell_of_spare_pods_and_of_a_model_that_is_not_pinned() -> Non
 
 # --- what is refused
 
+PUBLIC_KEY = values_of("everything")["model"]["publicKey"]
 FAULTS = {
     "config.start must be chosen": {"config/start": None},
     "config.kafka.group_id must be set": {"config/kafka/group_id": None},
@@ -335,7 +361,8 @@ FAULTS = {
     },
     "strimzi.cluster is required": {"strimzi": {"user": {"enabled": True}}},
     "training.enabled needs": {"training": {"enabled": True}, "model": {"secret": {"name": "model"}}},
-    "training.enabled contradicts": {"training": {"enabled": True}, "model/sha256": "ab" * 32},
+    "training.enabled contradicts model.sha256": {"training": {"enabled": True}, "model/sha256": "ab" * 32},
+    "training.enabled contradicts model.publicKey": {"training": {"enabled": True}, "model/publicKey": PUBLIC_KEY},
     "training.evaluation.data must be set": {"training": {"enabled": True}},
 }
 
@@ -390,6 +417,7 @@ def test_all_faults_are_told_at_once() -> None:
         ({"config/batch": {"max_events": 0}}, "max_events"),
         ({"config/kafka/inputs": []}, "inputs"),
         ({"model/sha256": "abc"}, "sha256"),
+        ({"model/publicKey": "-----BEGIN PRIVATE KEY-----"}, "publicKey"),
         ({"terminationGracePeriodSeconds": 5}, "terminationGracePeriodSeconds"),
         ({"kafkaAuth/sasl/mechanism": "GSSAPI"}, "mechanism"),
     ],
