@@ -14,7 +14,7 @@
 {{- /* By what the pods of the release are found. */ -}}
 {{- define "anomaly-worker.selectorLabels" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
 {{- define "anomaly-worker.labels" -}}
@@ -106,19 +106,19 @@ sasl.password: ${file:/etc/kafka/sasl/{{ $sasl.passwordKey }}}
 {{- with .Values.kafkaAuth.tls.caSecret.name }}
 - name: kafka-ca
   secret:
-    secretName: {{ . }}
+    secretName: {{ . | quote }}
     defaultMode: 0440
 {{- end }}
 {{- with .Values.kafkaAuth.tls.clientSecret.name }}
 - name: kafka-client
   secret:
-    secretName: {{ . }}
+    secretName: {{ . | quote }}
     defaultMode: 0440
 {{- end }}
 {{- with .Values.kafkaAuth.sasl.existingSecret }}
 - name: kafka-sasl
   secret:
-    secretName: {{ . }}
+    secretName: {{ . | quote }}
     defaultMode: 0440
 {{- end }}
 {{- end -}}

@@ -29,15 +29,15 @@ def values_of(case: str) -> Object:
     return values
 
 
-def texts(values: Object, *, release: str = "demo") -> dict[str, str]:
+def texts(values: Object, *, release: str = "demo", namespace: str = "plant") -> dict[str, str]:
     """What each template becomes, empty ones left out; NOTES.txt among them."""
-    rendered = chart().render(values, name=release, namespace="plant", is_install=True)
+    rendered = chart().render(values, name=release, namespace=namespace, is_install=True)
     return {path.partition("/")[2]: text for path, text in sorted(rendered.items()) if text.strip()}
 
 
-def objects(values: Object, *, release: str = "demo") -> list[Object]:
-    """Every object, in the order of the templates' names."""
-    manifests = (text for path, text in texts(values, release=release).items() if path.endswith(".yaml"))
+def objects(values: Object, **where: str) -> list[Object]:
+    """Every object, in the order of the templates' names; `release` and `namespace` as for `texts`."""
+    manifests = (text for path, text in texts(values, **where).items() if path.endswith(".yaml"))
     return [made for text in manifests for made in yaml.safe_load_all(text) if made]
 
 

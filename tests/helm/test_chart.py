@@ -308,6 +308,45 @@ def test_names_are_short_enough_for_what_kubernetes_puts_behind_them() -> None:
     assert {one["metadata"]["namespace"] for one in made} == {"plant"}
 
 
+def test_names_that_look_like_numbers_stay_text() -> None:
+    names = {
+        "config/kafka/output_topic": "9",
+        "model/persistentVolumeClaim/claimName": "1",
+        "kafkaAuth": {
+            "tls": {
+                "enabled": True,
+                "caSecret": {"name": "2", "key": "2"},
+                "clientSecret": {"name": "3", "certKey": "3"},
+            },
+            "sasl": {"mechanism": "PLAIN", "existingSecret": "4", "usernameKey": "4"},
+        },
+        "serviceAccount": {"create": False, "name": "5"},
+        "priorityClassName": "6",
+        "transactionalIdPrefix": "1: ",
+        "keda/enabled": True,
+        "strimzi": {"cluster": "8", "topics": {"enabled": True}, "user": {"enabled": True}},
+        "training": {"enabled": True, "evaluation": {"data": "all #1.csv", "label": "odd: 1", "entity": "1"}},
+    }
+    made = objects(changed(values_of("minimal"), names), release="true", namespace="7")
+    for one in made:
+        hold_to_definition(one) if is_custom(one) else hold_to_kubernetes(json.dumps(one), NEWEST)
+        about = one["metadata"]
+        assert about["namespace"] == "7"
+        assert {type(text) for text in (about["name"], *about["labels"].values())} == {str}
+    replace = only("CronJob", made)["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]
+    assert {"--data=/model/all #1.csv", "--label=odd: 1", "--entity=1"} <= set(replace["args"])
+
+
+def test_every_pod_has_the_labels_and_annotations_of_pods() -> None:
+    labels, annotations = {"sidecar.example/inject": "false"}, {"example.com/note": "scored"}
+    asked = {"podLabels": labels, "podAnnotations": annotations, "commonLabels": {"team": "maintenance"}}
+    made = objects(changed(values_of("training"), asked))
+    template = only("CronJob", made)["spec"]["jobTemplate"]["spec"]["template"]
+    for pod in (only("StatefulSet", made)["spec"]["template"], template, only("Pod", made)):
+        assert pod["metadata"]["labels"].items() >= {**labels, "team": "maintenance"}.items()
+        assert pod["metadata"]["annotations"].items() >= annotations.items()
+
+
 def test_the_notes_tell_of_spare_pods_and_of_a_model_that_is_not_pinned() -> None:
     notes = texts(values_of("everything"))["templates/NOTES.txt"]
     assert "up to 12 workers, but 8 partitions" in notes
@@ -347,6 +386,14 @@ FAULTS = {
     "tokenEndpoint is required": {"kafkaAuth/sasl": {"mechanism": "OAUTHBEARER", "existingSecret": "client"}},
     "choose one": {"autoscaling/enabled": True, "keda/enabled": True},
     "keda.minReplicas is above": {"keda": {"minReplicas": 9, "maxReplicas": 4}},
+    "autoscaling.enabled needs resources.requests.cpu": {
+        "autoscaling/enabled": True,
+        "resources": {"requests": {"cpu": None}},
+    },
+    "keda reads no config.kafka.properties": {
+        "keda/enabled": True,
+        "config/kafka/properties": {"security.protocol": "SSL"},
+    },
     "keda.authenticationRef is required": {
         "keda/enabled": True,
         "kafkaAuth/sasl": {
