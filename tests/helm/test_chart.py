@@ -427,6 +427,9 @@ def test_a_contradiction_is_told_in_a_sentence(sentence: str) -> None:
     [
         ("https://models.example/m.onnx?X-Amz-Date=1&X-Amz-Signature=abc", True),
         ("https://models.example/m.onnx?sv=2024&sig=abc", True),
+        ("https://models.example/m.onnx?raw=1&access_token=abc", True),
+        ("https://models.example/m.onnx?private-token=abc", True),
+        ("https://models.example/m.onnx?design=7", False),
         ("https://models.example/m.onnx?version=3", False),
         ("https://models.example/@machines/signature=3.onnx", False),
         ("${env:MODEL_URL}", False),
