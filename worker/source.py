@@ -522,6 +522,7 @@ class Source:
             self._failure = self._failure or failure
 
     def _assign(self, partitions: list[KafkaTopicPartition]) -> None:
+        self.joined = True  # whether or not the brokers tell where to start
         asked = [TopicPartition(p.topic, p.partition) for p in partitions]
         reach("in_assign")
         try:
@@ -531,7 +532,6 @@ class Source:
             self._accept([self._hold(partition) for partition in asked])
             raise
         self._accept([self._take_up(partition, plan) for partition, plan in plans.items()])
-        self.joined = True
 
     def _accept(self, starts: list[KafkaTopicPartition]) -> None:
         if self._incremental:

@@ -66,3 +66,14 @@ def test_two_workers_of_one_id_do_not_fence_each_other_for_ever_though_each_had_
     state.go_on(worker=0)
     state.begin_anew(fate="lost", worker=0)
     state.teardown()
+
+
+def test_a_worker_that_was_not_told_in_time_where_to_start_is_ready_once_it_is_told(state: Simulation) -> None:
+    """It had everything scored and committed, and never said that it had joined the group."""
+    state.begin(terms=Terms(delivery="at-least-once", partitions=1, lookback_offsets=30), workers=3)
+    state.ask_where_to_start(call="committed", fate="stopped before", worker=1)
+    state.kill(worker=0)
+    state.read(fate="killed before", worker=0)
+    state.move_coordinator(away_s=50.0, coordinator="group")
+    state.go_on(worker=0)
+    state.teardown()
