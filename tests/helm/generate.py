@@ -1,7 +1,8 @@
 """What is made of the chart: its README, its schema's descriptions, the golden files: `python -m tests.helm.generate`.
 
 The comment that begins with `# -- ` above a value tells what it is for. The schema of `config` is that of the worker's
-settings file, but that nothing is required in it: the chart gives some of it, and a sentence says what else is missing.
+settings file, but that hardly anything is required in it: the chart gives some of it, and a sentence says what else is
+missing.
 """
 
 import json
@@ -88,14 +89,25 @@ def schema() -> str:
         for step in above:
             node = node["properties"][step]
         node["properties"][name] = {"description": comment, **_without(node["properties"][name], "description")}
+    require_sections(whole)
     return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
 
 
+def require_sections(node: Schema) -> None:
+    """A section whose lines are all commented out is null, and Helm drops it: it is named before a template fails."""
+    sections = {name: inner for name, inner in node["properties"].items() if "properties" in inner}
+    if sections:
+        node["required"] = list(sections)
+    for name, inner in sections.items():
+        if name != "config":
+            require_sections(inner)
+
+
 def settings_schema() -> Schema:
-    """The schema of the worker's settings file, with nothing required."""
+    """The schema of the worker's settings file, with nothing required but the section that templates read."""
     settings: Schema = json.loads(SETTINGS_SCHEMA.read_text(encoding="utf-8"))
     sections = {name: _without(section, "required") for name, section in settings["properties"].items()}
-    return {**_without(settings, "required", "$schema"), "properties": sections}
+    return {**_without(settings, "required", "$schema"), "properties": sections, "required": ["http"]}
 
 
 def _without(schema: Schema, *names: str) -> Schema:

@@ -1,5 +1,6 @@
 """The chart on the real Helm engine: what a table of values becomes, and what is refused with which sentence."""
 
+import contextlib
 import copy
 import json
 import re
@@ -20,7 +21,7 @@ from jsonschema import Draft202012Validator
 from schemas.settings import Settings
 from tests.artifacts import make_artifact
 from tests.helm.chart import CASES, CHART, GOLDEN, Object, chart, golden_text, objects, only, pods, texts, values_of
-from tests.helm.generate import README, SCHEMA, VALUES, comments, readme, schema
+from tests.helm.generate import README, SCHEMA, VALUES, comments, readme, schema, value_at
 from worker.errors import ArtifactError, ConfigError
 from worker.kafka_clients import BrokerComplaint, client, consumer_properties
 from worker.model_store import load_artifact
@@ -476,6 +477,38 @@ def test_an_unknown_or_impossible_value_is_refused_with_its_place(changes: Mappi
     assert place in refusal(changes)
 
 
+def sections(values: Object, place: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """The mappings in which the chart knows the names."""
+    inner = {name: value for name, value in values.items() if isinstance(value, dict) and value and name != "kafka"}
+    return [found for name, value in inner.items() for found in ((*place, name), *sections(value, (*place, name)))]
+
+
+@pytest.mark.parametrize("section", sections(chart().values), ids=".".join)
+def test_a_section_that_is_left_empty_is_named_or_does_no_harm(section: tuple[str, ...]) -> None:
+    values = values_of("everything")
+    *above, name = section
+    node = values
+    for step in above:
+        node = node.setdefault(step, {})
+    node[name] = None
+    assert re.search(rf"missing propert.*'{name}'|\n- [a-z].*{name}.*\.|^$", fault(values))
+
+
+def fault(values: Object) -> str:
+    """What Helm says where it refuses the values."""
+    try:
+        texts(values)
+    except HelmError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("name", ["output_topic", "dead_letter_topic"])
+def test_what_is_missing_is_told_before_a_template_stumbles_over_it(name: str) -> None:
+    with pytest.raises(HelmError, match=rf"config\.kafka\.{name} must be set"):
+        texts(changed(values_of("everything"), {f"config/kafka/{name}": None}))
+
+
 def test_values_for_other_charts_are_let_through_under_global() -> None:
     texts(changed(values_of("minimal"), {"global/anything": 1}))
 
@@ -530,10 +563,41 @@ def test_one_kind_a_template() -> None:
         assert len(kinds) == (0 if path.stem == "contradictions" else 1), path.name
 
 
-def test_every_value_is_used() -> None:
-    sources = "".join(path.read_text(encoding="utf-8") for path in (CHART / "templates").rglob("*.*"))
-    for leaf in comments(VALUES.read_text(encoding="utf-8")):
-        assert leaf == ("global",) or re.search(rf"\.{leaf[-1]}\b", sources), leaf
+OTHERS: dict[type, list[object]] = {
+    str: [
+        *("other", "7m", "7d", "Always", "PLAIN", "tls", "auroc", "0 7 * * *", "https://other.example/"),
+        *("kafka.strimzi.io/v1beta2", "7" * 64, f"sha256:{'7' * 64}", PUBLIC_KEY.replace("MCow", "MCoW")),
+    ],
+    bool: [True, False],
+    list: [[{"name": "other"}], ["--other"], []],
+    dict: [{"other": "7"}, {"periodSeconds": 7}, {"lookback_offsets": 7}, {"limits": {"memory": "7Gi"}}],
+}
+"""What a value may be set to instead; the schema refuses most of these for most of the values."""
+
+
+@cache
+def texts_of_case(case: str) -> dict[str, str]:
+    return texts(values_of(case))
+
+
+def changes_something(key: tuple[str, ...], other: object) -> bool:
+    """Whether any case of the table becomes something else with this value, or with these beside those of a mapping."""
+    place = "/".join(key)
+    changes = {f"{place}/{name}": inner for name, inner in other.items()} if isinstance(other, dict) else {place: other}
+    for case in sorted(CASES, key=lambda case: case not in {"everything", "training", "keda"}):
+        with contextlib.suppress(HelmError):
+            if texts(changed(values_of(case), changes)) != texts_of_case(case):
+                return True
+    return False
+
+
+@pytest.mark.parametrize(
+    "key", [key for key in comments(VALUES.read_text(encoding="utf-8")) if key != ("global",)], ids=".".join
+)
+def test_every_value_changes_what_is_installed(key: tuple[str, ...]) -> None:
+    default = value_at(chart().values, key)
+    others = OTHERS.get(type(default)) or [default + 1, default / 2]
+    assert any(changes_something(key, other) for other in others), "no template heeds it"
 
 
 @pytest.mark.parametrize("case", CASES)
