@@ -82,6 +82,9 @@ QUIET = {
     "events come": Story("NoEvents", STEADY),
     "one event comes in ten minutes": Story("NoEvents", {**UP, SCORED: " ".join(f"{n}x9" for n in range(20))}),
     "a worker has just started": Story("NoEvents", UP, at="10m"),
+    "the last worker went because no event came": Story(
+        "NoEvents", {"build_info{version='1'}": "1x66 stale", SCORED: "0+600x60 36000x6 stale"}, at="78m", case="keda"
+    ),
     "one of a thousand is dead": Story("DeadLetters", {SCORED: "0+999x200", DEAD: "0+1x200"}),
     "a feature is missing at times": Story(
         "FeatureMissing", {**STEADY, "missing_values_total{feature='t'}": "0+100x200"}
