@@ -170,9 +170,11 @@ MUTANTS = (
         [
             Change(
                 "sink.py",
-                "        raise self._publisher.lost(cause.str()) from failure\n\n    def _give_up",
-                "        self.renew(5.0)\n        raise TransactionAbortedError(cause.str()) from failure\n\n"
-                "    def _give_up",
+                "                self._judge(failure)\n            self._began_s = None",
+                "                if failure.args[0].code() == KafkaError._TIMED_OUT:\n"
+                "                    self.renew(5.0)\n"
+                "                    raise TransactionAbortedError('timed out') from failure\n"
+                "                self._judge(failure)\n            self._began_s = None",
             )
         ],
     ),
@@ -254,7 +256,7 @@ MUTANTS = (
     ),
     Mutant(
         "warm windows are trusted whatever was committed since",
-        [simulated("wrong window")],
+        [simulated("wrong window", "a checkpoint above rows that windows need")],
         [Change("source.py", "warm.next_offset == plan.committed and not", "plan.committed >= 0 and not")],
     ),
     Mutant(

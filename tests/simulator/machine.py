@@ -115,21 +115,24 @@ class Simulation(RuleBasedStateMachine):
     # ---- calls that come to something
 
     @precondition(_some_work)
-    @rule(worker=_which, call=_commit_call, fate=_one_of(Fate.DOUBLED, Fate.REFUSED))
-    def commit(self, worker: int, call: str, fate: str) -> None:
-        self._commit(worker, call, fate)
+    @rule(worker=_which, call=_commit_call, fate=_one_of(Fate.DOUBLED, Fate.REFUSED), later=st.booleans())
+    def commit(self, worker: int, call: str, fate: str, *, later: bool = False) -> None:
+        self._commit(worker, call, fate, later=later)
 
     @precondition(_some_work)
-    @rule(worker=_which, call=_commit_call, fate=_one_of(*_TIME_OUTS))
-    def commit_times_out(self, worker: int, call: str, fate: str) -> None:
-        self._commit(worker, call, fate)
+    @rule(worker=_which, call=_commit_call, fate=_one_of(*_TIME_OUTS), later=st.booleans())
+    def commit_times_out(self, worker: int, call: str, fate: str, *, later: bool = False) -> None:
+        self._commit(worker, call, fate, later=later)
 
     @precondition(_some_work)
-    @rule(worker=_which, call=_commit_call, fate=_one_of(*_ENDS))
-    def end_in_commit(self, worker: int, call: str, fate: str) -> None:
-        self._commit(worker, call, fate)
+    @rule(worker=_which, call=_commit_call, fate=_one_of(*_ENDS), later=st.booleans())
+    def end_in_commit(self, worker: int, call: str, fate: str, *, later: bool = False) -> None:
+        self._commit(worker, call, fate, later=later)
 
-    def _commit(self, worker: int, call: str, fate: str) -> None:
+    def _commit(self, worker: int, call: str, fate: str, *, later: bool) -> None:
+        """A worker's first commit records its attempt, and nothing else; a later one has records in it."""
+        if later:
+            self._world.work(3, 3)
         self._strike(worker, {call if self._world.delivers_once else "commit": Fate(fate)})
 
     @precondition(_some_work)
