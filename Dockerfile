@@ -16,19 +16,22 @@ FROM tools AS wheel
 COPY . .
 RUN /build/bin/hatchling build --target wheel --directory /wheels
 
-# Locked packages first: they change less often than the source.
+# Locked packages first: they change less often than the source. EXTRA is a lock to be installed beside: msk-iam.
 FROM tools AS cpu-packages
-RUN requirements/image-environment install worker-cpu
+ARG EXTRA=""
+RUN requirements/image-environment install worker-cpu ${EXTRA}
 COPY --from=wheel /wheels /wheels
 RUN requirements/image-environment finish
 
 FROM tools AS gpu-packages
-RUN requirements/image-environment install worker-gpu
+ARG EXTRA=""
+RUN requirements/image-environment install worker-gpu ${EXTRA}
 COPY --from=wheel /wheels /wheels
 RUN requirements/image-environment finish
 
 FROM tools AS export-packages
-RUN requirements/image-environment install exporter
+ARG EXTRA=""
+RUN requirements/image-environment install exporter ${EXTRA}
 COPY --from=wheel /wheels /wheels
 RUN requirements/image-environment finish
 

@@ -12,6 +12,7 @@ from schemas.kafka_properties import refusal
 
 _LATEST_TIME_S = 2**63 / 1e9  # the year 2262, where nanoseconds since 1970 end
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_AWS_REGION = re.compile("^[a-z]{2,3}(-[a-z]+)+-[0-9]+$")
 _SERVER = re.compile(r"(?:[A-Za-z_]+://)?(?:\[[0-9A-Fa-f:.%]+\]|[^\s:,/\[\]]+)(?::(\d{1,5}))?")
 
 
@@ -25,6 +26,12 @@ def _distinct(items: Sequence[str]) -> Sequence[str]:
 def _topic(name: str) -> str:
     if not _TOPIC.fullmatch(name) or name in {".", ".."}:
         raise ValueError("must be a topic's name: up to 249 letters, digits, dots, underscores and hyphens")
+    return name
+
+
+def _aws_region(name: str) -> str:
+    if not _AWS_REGION.fullmatch(name):
+        raise ValueError("must be a region of AWS, such as eu-west-1")
     return name
 
 
@@ -89,6 +96,9 @@ Distinct = AfterValidator(_distinct)
 """Marks a list that may not name one thing twice."""
 Servers: TypeAlias = Annotated[Text, AfterValidator(_servers)]
 Topic: TypeAlias = Annotated[Text, AfterValidator(_topic)]
+AwsRegion: TypeAlias = Annotated[
+    str, AfterValidator(_aws_region), WithJsonSchema({"type": "string", "pattern": _AWS_REGION.pattern})
+]
 _Scalar: TypeAlias = Annotated[
     str | int | float | bool | None,
     PlainValidator(_scalar),

@@ -24,7 +24,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from schemas.json_schema import json_schema_of
-from schemas.setting_kinds import Alternatives, Distinct, Moment, Properties, Servers, Text, Topic
+from schemas.setting_kinds import Alternatives, AwsRegion, Distinct, Moment, Properties, Servers, Text, Topic
 
 Place: TypeAlias = tuple[str | int, ...]
 """Where a value stands: names of sections and keys, positions in lists."""
@@ -42,6 +42,7 @@ _MOST_LOOKBACK_OFFSETS = 2**31 - 1
 """The windows count offsets back in 32 bits."""
 
 _REMOTE = re.compile(r"(?!file://)[A-Za-z][A-Za-z0-9+.-]*://")
+_WAY_TO_SIGN_IN = re.compile(r"security\.protocol$|sasl\.")
 _STEP = re.compile(r"(?:[^.\\]|\\[.\\])+")
 _PATH = re.compile(rf"{_STEP.pattern}(?:\.{_STEP.pattern})*")
 
@@ -114,6 +115,10 @@ class KafkaSettings(_Section):
     )
     start_timeout_s: Annotated[float, Gt(0), Le(3600)] = Field(
         default=15, description="How long to wait for brokers and topics at start."
+    )
+    msk_iam_region: AwsRegion | None = Field(
+        default=None,
+        description="Sign in to Amazon MSK of this region by the worker's identity of AWS (IAM); null does not.",
     )
     properties: Properties = Field(
         default={}, repr=False, description="librdkafka properties of both clients: security.protocol, sasl.*, ssl.*."
@@ -316,6 +321,17 @@ class Settings(_Section):
             f"must be at most {PRODUCER_QUEUE_KBYTES * 1024}, the producer's whole queue: lower it, or raise"
             " queue.buffering.max.kbytes of kafka.producer with it",
         )
+
+    @model_validator(mode="after")
+    def _sign_in_one_way(self) -> "Settings":
+        if self.kafka.msk_iam_region is not None:
+            for section in ("properties", "consumer", "producer"):
+                for name in filter(_WAY_TO_SIGN_IN.match, getattr(self.kafka, section)):
+                    raise _fault(
+                        ("kafka", section, name),
+                        "contradicts kafka.msk_iam_region, which says how to sign in: drop one of them",
+                    )
+        return self
 
     def _producers(self, name: str, default: int) -> "_Property":
         """What the producer is told, and where; the place is empty where nobody has said it."""

@@ -175,20 +175,23 @@ def test_every_extra_is_named_and_no_other() -> None:
     pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     (section,) = re.findall(r"^\[project\.optional-dependencies\]\n(.*?)^\[", pyproject, re.DOTALL | re.MULTILINE)
     (table,) = re.findall(r"^\| extra \|.*?(?=\n\n)", README, re.DOTALL | re.MULTILINE)
-    named = {name for line in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", line.split("|")[1])}
-    assert named == set(re.findall(r"^(\w+) = \[", section, re.MULTILINE))
+    named = {name for line in table.splitlines()[2:] for name in re.findall(r"`([\w-]+)`", line.split("|")[1])}
+    assert named == set(re.findall(r"^([\w-]+) = \[", section, re.MULTILINE))
 
 
 def test_the_examples_of_settings_on_the_kafka_page_are_accepted(tmp_path: Path) -> None:
     whole = yaml.safe_load(blocks(README, "yaml")[0])
     secret = tmp_path / "kafka-password"
     secret.write_text("hunter2\n", encoding="utf-8")
-    (block,) = blocks((ROOT / "docs/kafka.md").read_text(encoding="utf-8"), "yaml")
-    extra = yaml.safe_load(block.replace("/run/secrets/kafka-password", str(secret)))
-    whole["kafka"] |= extra["kafka"]
     path = tmp_path / "worker.yaml"
-    path.write_text(yaml.safe_dump(whole), encoding="utf-8")
-    assert load_settings(path, environ={}).kafka.properties["sasl.password"] == "hunter2"
+    kafka = []
+    for block in blocks((ROOT / "docs/kafka.md").read_text(encoding="utf-8"), "yaml"):
+        extra = yaml.safe_load(block.replace("/run/secrets/kafka-password", str(secret)))
+        path.write_text(yaml.safe_dump({**whole, "kafka": whole["kafka"] | extra["kafka"]}), encoding="utf-8")
+        kafka.append(load_settings(path, environ={}).kafka)
+    with_password, with_identity = kafka
+    assert with_password.properties["sasl.password"] == "hunter2"
+    assert with_identity.msk_iam_region == "eu-west-1"
 
 
 def test_no_metric_has_an_entity_for_a_label() -> None:

@@ -13,9 +13,10 @@ from confluent_kafka import KafkaError, KafkaException
 
 from schemas.settings import RECORD_OVERHEAD_BYTES, Settings
 from worker.errors import ConfigError
+from worker.msk_iam import MskIam, signer
 
 Property: TypeAlias = str | int | float | bool
-Properties: TypeAlias = dict[str, Property | Callable[..., None] | logging.Logger]
+Properties: TypeAlias = dict[str, Property | Callable[..., object] | logging.Logger]
 
 _OWN_TIME_S = 2.0
 """What the process takes to start and to end, and what is left of a call under way."""
@@ -26,7 +27,10 @@ TRANSACTION_TIMEOUT_MS = 10_000
 MAX_POLL_INTERVAL_MS = 60_000
 
 _HINTS: Mapping[int, str] = {
-    KafkaError._AUTHENTICATION: "check kafka.properties sasl.mechanism, sasl.username and sasl.password",  # noqa: SLF001 - the client's public names of local errors
+    KafkaError._AUTHENTICATION: (  # noqa: SLF001 - the client's public names of local errors
+        "check kafka.properties sasl.mechanism, sasl.username and sasl.password; with kafka.msk_iam_region, that the"
+        " identity may kafka-cluster:Connect"
+    ),
     KafkaError._SSL: "check kafka.properties ssl.ca.location and the broker's certificate",  # noqa: SLF001
     KafkaError._RESOLVE: "check the host names in kafka.bootstrap_servers",  # noqa: SLF001
     KafkaError._ALL_BROKERS_DOWN: (  # noqa: SLF001
@@ -91,7 +95,13 @@ def _hint(error: KafkaError) -> str:
 
 
 def client(kind: Callable[..., Any], properties: Mapping[str, object]) -> Any:  # noqa: ANN401 - one of the clients' classes
-    """A client of Kafka. Raises ConfigError where the library refuses a property."""
+    """A client of Kafka.
+
+    Raises ConfigError where the library refuses a property, and BrokerError where there is no token to sign in with.
+    """
+    sign_in = properties.get("oauth_cb")
+    if isinstance(sign_in, MskIam):
+        sign_in.token()  # the library would wait for it for ten seconds, and tell no reason
     try:
         return kind(dict(properties))
     except (KafkaException, ValueError, TypeError) as error:
@@ -121,7 +131,19 @@ def common_properties(settings: Settings, complaint: BrokerComplaint) -> Propert
         # Reconnects and fatal errors are told by our own sentences; librdkafka would print lines of its own.
         "log_level": 0,
         "logger": _library_log(),
+        **_sign_in(settings.kafka.msk_iam_region),
         **settings.kafka.properties,
+    }
+
+
+def _sign_in(msk_iam_region: str | None) -> Properties:
+    """The way to sign in where it is no matter of `kafka.properties`."""
+    if msk_iam_region is None:
+        return {}
+    return {
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": "OAUTHBEARER",
+        "oauth_cb": MskIam(signer(msk_iam_region)),
     }
 
 

@@ -133,9 +133,12 @@ class _Publisher:
         return ProducerLostError(why)
 
     def renew(self) -> None:
-        """Another producer; what the former held is thrown away."""
+        """Another producer; what the former held is thrown away. Raises ProducerLostError where none can sign in."""
         self._undelivered = None
-        self._producer = self._make_producer()
+        try:
+            self._producer = self._make_producer()
+        except BrokerError as failure:
+            raise self.lost(str(failure)) from failure
 
     def note_delivery(self, error: KafkaError | None, message: Message) -> None:
         """Called by the client for each record that could not be delivered."""

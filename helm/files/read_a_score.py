@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from pydantic import ValidationError
 
 from schemas.score_record import ScoreRecord
@@ -30,12 +30,21 @@ def fail(sentence: str) -> None:
     sys.exit(f"helm test: {sentence}")
 
 
-deadline = time.monotonic() + float(os.environ["TIMEOUT_SECONDS"])
-places = []
-for partition in consumer.list_topics(topic, timeout=30).topics[topic].partitions:
-    start, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=30)
-    places.append(TopicPartition(topic, partition, max(start, end - REMEMBERED)))
-consumer.assign(places)
+def newest(timeout_s: float) -> list[TopicPartition]:
+    """Where to begin on each partition. Raises KafkaException."""
+    places = []
+    for partition in consumer.list_topics(topic, timeout=timeout_s).topics[topic].partitions:
+        start, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=timeout_s)
+        places.append(TopicPartition(topic, partition, max(start, end - REMEMBERED)))
+    return places
+
+
+patience_s = float(os.environ["TIMEOUT_SECONDS"])
+deadline = time.monotonic() + patience_s
+try:
+    consumer.assign(newest(patience_s))
+except KafkaException as error:
+    fail(f"{topic} cannot be looked at: {error.args[0].str()}.")
 while time.monotonic() < deadline:
     message = consumer.poll(1.0)
     if message is None:

@@ -62,7 +62,8 @@ app.kubernetes.io/component: worker
 {{- define "anomaly-worker.kafkaProperties" -}}
 {{- $tls := .Values.kafkaAuth.tls -}}
 {{- $sasl := .Values.kafkaAuth.sasl -}}
-{{- if or $tls.enabled $sasl.mechanism }}
+{{- /* With mskIam the worker says the protocol itself. */ -}}
+{{- if and (or $tls.enabled $sasl.mechanism) (not .Values.kafkaAuth.mskIam.region) }}
 security.protocol: {{ ternary (ternary "SASL_SSL" "SSL" (ne $sasl.mechanism "")) "SASL_PLAINTEXT" $tls.enabled }}
 {{- end }}
 {{- if $tls.caSecret.name }}
@@ -95,6 +96,7 @@ sasl.password: ${file:/etc/kafka/sasl/{{ $sasl.passwordKey }}}
 {{- with .Values.model.sha256 }}{{- $_ := set $model "sha256" . }}{{- end -}}
 {{- if .Values.model.publicKey }}{{- $_ := set $model "public_key" "/etc/anomaly-worker/model.pub" }}{{- end -}}
 {{- $kafka := dict "properties" (include "anomaly-worker.kafkaProperties" . | fromYaml) -}}
+{{- with .Values.kafkaAuth.mskIam.region }}{{- $_ := set $kafka "msk_iam_region" . }}{{- end -}}
 {{- mergeOverwrite (dict "model" $model "kafka" $kafka) (deepCopy .Values.config) | toYaml -}}
 {{- end -}}
 

@@ -165,9 +165,11 @@ def settings_of(made: list[Object], folder: Path) -> Settings:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_kafka_client_knows_every_property(case: str, tmp_path: Path) -> None:
+def test_the_kafka_client_knows_every_property(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from confluent_kafka import Consumer  # noqa: PLC0415
 
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):  # what signs; nobody is asked whether it is good
+        monkeypatch.setenv(name, "of nobody")
     settings = settings_of(objects(values_of(case)), tmp_path)
     properties = consumer_properties(settings, BrokerComplaint())
     if "sasl.oauthbearer.method" in properties:
@@ -357,6 +359,41 @@ def test_the_notes_tell_of_spare_pods_and_of_a_model_that_is_not_pinned() -> Non
     assert "not pinned" in plain
 
 
+MSK = {"mskIam": {"region": "eu-west-1"}}
+NOWHERE_ELSE = [{"ports": [{"port": 9098, "protocol": "TCP"}]}]
+
+
+def egress(changes: Mapping[str, object]) -> list[Object]:
+    policy: Object = only("NetworkPolicy", objects(changed(values_of("minimal"), changes)))["spec"]
+    rules: list[Object] = policy.get("egress", [])
+    return rules
+
+
+def test_workers_that_may_go_nowhere_else_reach_those_who_give_them_their_role() -> None:
+    told = {"networkPolicy": {"egress": NOWHERE_ELSE}}
+    without, with_msk = egress(told), egress({**told, "kafkaAuth": MSK})
+    assert with_msk[: len(without)] == without
+    sts, agent = with_msk[len(without) :]
+    assert sts == {"ports": [{"port": 443, "protocol": "TCP"}]}
+    assert agent["ports"] == [{"port": 80, "protocol": "TCP"}]
+    assert egress({"kafkaAuth": MSK}) == []  # everywhere
+
+
+def test_the_notes_tell_where_a_role_is_to_come_from_that_the_chart_does_not_name() -> None:
+    named = texts(values_of("msk"))["templates/NOTES.txt"]
+    assert "Pod Identity" not in named
+    unnamed = texts(changed(values_of("minimal"), {"kafkaAuth": MSK}))["templates/NOTES.txt"]
+    assert "this chart names none" in unnamed
+    assert "--service-account demo-anomaly-worker" in unnamed
+
+
+def test_msk_may_have_an_authority_of_its_own(tmp_path: Path) -> None:
+    tls = {"tls": {"enabled": True, "caSecret": {"name": "ca"}}}
+    kafka = settings_of(objects(changed(values_of("minimal"), {"kafkaAuth": MSK | tls})), tmp_path).kafka
+    assert kafka.msk_iam_region == "eu-west-1"
+    assert kafka.properties == {"ssl.ca.location": "/etc/kafka/ca/ca.crt"}
+
+
 # --- what is refused
 
 PUBLIC_KEY = values_of("everything")["model"]["publicKey"]
@@ -386,6 +423,18 @@ FAULTS = {
     "kafkaAuth.sasl.mechanism is required": {"kafkaAuth/sasl": {"existingSecret": "kafka-user"}},
     "tokenEndpoint is required": {"kafkaAuth/sasl": {"mechanism": "OAUTHBEARER", "existingSecret": "client"}},
     "choose one": {"autoscaling/enabled": True, "keda/enabled": True},
+    "config.kafka.msk_iam_region is written by the chart": {"config/kafka/msk_iam_region": "eu-west-1"},
+    "are two ways to sign in": {
+        "kafkaAuth": {"mskIam": {"region": "eu-west-1"}, "sasl": {"mechanism": "PLAIN", "existingSecret": "user"}}
+    },
+    "contradicts kafkaAuth.mskIam.region": {
+        "config/kafka/properties": {"security.protocol": "SASL_SSL"},
+        "kafkaAuth": {"mskIam": {"region": "eu-west-1"}},
+    },
+    "keda.authenticationRef is required with kafkaAuth.mskIam.region": {
+        "keda/enabled": True,
+        "kafkaAuth": {"mskIam": {"region": "eu-west-1"}},
+    },
     "keda.minReplicas is above": {"keda": {"minReplicas": 9, "maxReplicas": 4}},
     "autoscaling.enabled needs resources.requests.cpu": {
         "autoscaling/enabled": True,
@@ -395,7 +444,7 @@ FAULTS = {
         "keda/enabled": True,
         "config/kafka/properties": {"security.protocol": "SSL"},
     },
-    "keda.authenticationRef is required": {
+    "keda.authenticationRef is required with OAUTHBEARER": {
         "keda/enabled": True,
         "kafkaAuth/sasl": {
             "mechanism": "OAUTHBEARER",
@@ -471,6 +520,7 @@ def test_all_faults_are_told_at_once() -> None:
         ({"model/publicKey": "-----BEGIN PRIVATE KEY-----"}, "publicKey"),
         ({"terminationGracePeriodSeconds": 5}, "terminationGracePeriodSeconds"),
         ({"kafkaAuth/sasl/mechanism": "GSSAPI"}, "mechanism"),
+        ({"kafkaAuth/mskIam/region": "Ireland"}, "region"),
     ],
 )
 def test_an_unknown_or_impossible_value_is_refused_with_its_place(changes: Mapping[str, object], place: str) -> None:
@@ -518,12 +568,13 @@ def test_values_for_other_charts_are_let_through_under_global() -> None:
 
 def test_the_examples_of_the_page_are_accepted() -> None:
     page = (CHART.parent / "docs" / "kubernetes.md").read_text(encoding="utf-8")
-    least, strimzi = (
+    least, strimzi, msk = (
         yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     )
     assert len(objects(least, release="machines")) == 7
     user = only("KafkaUser", objects({**least, **strimzi}, release="machines"))
     assert strimzi["kafkaAuth"]["sasl"]["existingSecret"] == user["metadata"]["name"]
+    objects({**least, **msk}, release="machines")
 
 
 def test_the_readme_is_what_the_comments_say() -> None:
@@ -565,7 +616,7 @@ def test_one_kind_a_template() -> None:
 
 OTHERS: dict[type, list[object]] = {
     str: [
-        *("other", "7m", "7d", "Always", "PLAIN", "tls", "auroc", "0 7 * * *", "https://other.example/"),
+        *("other", "eu-west-7", "7m", "7d", "Always", "PLAIN", "tls", "auroc", "0 7 * * *", "https://other.example/"),
         *("kafka.strimzi.io/v1beta2", "7" * 64, f"sha256:{'7' * 64}", PUBLIC_KEY.replace("MCow", "MCoW")),
     ],
     bool: [True, False],

@@ -185,6 +185,17 @@ def test_a_worker_scores_with_the_rights_of_the_chart_and_helm_test_reads_one(gu
     assert done.stdout.startswith(f"{events}-0-0 of press-7: score ")
 
 
+def test_helm_test_says_so_where_no_broker_answers(guarded: Broker, tmp_path: Path) -> None:
+    values = values_for(guarded, Topics(guarded.bootstrap))
+    values["config"]["kafka"]["bootstrap_servers"] = f"127.0.0.1:{free_port()}"
+    values["test"]["timeoutSeconds"] = 2
+    done = mounted(objects(values), tmp_path).test()
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "helm test: " in done.stderr
+    assert "cannot be looked at" in done.stderr
+
+
 def labelled(rows: int, *, seed: int) -> list[tuple[float, float, int]]:
     """Two quantities that move together; where they do not, the row is labelled."""
     chance = random.Random(seed)

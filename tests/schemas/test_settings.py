@@ -40,6 +40,7 @@ def test_seven_values_are_enough_and_the_rest_is_the_contract() -> None:
             "transactional_id": None,
             "group_instance_id": None,
             "start_timeout_s": 15,
+            "msk_iam_region": None,
             "properties": {},
             "consumer": {},
             "producer": {},
@@ -246,6 +247,25 @@ def test_a_property_that_breaks_a_promise_is_refused_for_each_client() -> None:
         assert f"kafka.{clients}.isolation.level.[key] value_error" in complaint(
             kafka={clients: {"isolation.level": "read_committed"}}
         )
+
+
+@pytest.mark.parametrize("region", ["eu-west-1", "us-gov-east-1", "ap-southeast-2"])
+def test_a_region_of_aws_is_one_way_to_sign_in(region: str) -> None:
+    properties = {"ssl.ca.location": "/ca.pem", "client.id": "me"}
+    assert settings(kafka={"msk_iam_region": region, "properties": properties}).kafka.msk_iam_region == region
+
+
+@pytest.mark.parametrize("region", ["", "eu-west-1a", "EU-WEST-1", "eu-west-1.example/", "eu-west-1\n", "Ireland"])
+def test_what_is_no_region_is_refused(region: str) -> None:
+    assert "must be a region of AWS, such as eu-west-1" in complaint(kafka={"msk_iam_region": region})
+
+
+@pytest.mark.parametrize("clients", ["properties", "consumer", "producer"])
+@pytest.mark.parametrize("name", ["security.protocol", "sasl.mechanism", "sasl.password", "sasl.oauthbearer.method"])
+def test_two_ways_to_sign_in_contradict_each_other(clients: str, name: str) -> None:
+    said = complaint(kafka={"msk_iam_region": "eu-west-1", clients: {name: "hush"}})
+    assert "contradicts kafka.msk_iam_region, which says how to sign in: drop one of them" in said
+    assert "hush" not in said
 
 
 def test_properties_keep_their_kinds() -> None:

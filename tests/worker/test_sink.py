@@ -118,6 +118,7 @@ class Bench:
         self.clock = Clock()
         self.producers: list[ScriptedProducer] = []
         self.next_start: Fault | None = None
+        self.next_making: BrokerError | None = None
         self.sink = TransactionalSink(
             self._make,
             output_topic="scores",
@@ -129,6 +130,9 @@ class Bench:
         self.sink.renew(1.0)
 
     def _make(self) -> ScriptedProducer:
+        if self.next_making is not None:
+            failure, self.next_making = self.next_making, None
+            raise failure
         self.producers.append(ScriptedProducer())
         if self.next_start is not None:
             self.producer.fail("init", self.next_start)
@@ -259,6 +263,15 @@ def test_after_a_loss_a_new_producer_begins_anew(bench: Bench) -> None:
     bench.producer.fail("commit", refusing(KafkaError._TIMED_OUT, retriable=True))
     with pytest.raises(ProducerLostError):
         publish_and_commit(bench)
+    bench.sink.renew(1.0)
+    publish_and_commit(bench)
+    assert bench.producers[1].calls[:2] == ["init", "begin"]
+
+
+def test_a_producer_that_cannot_sign_in_now_is_tried_again(bench: Bench) -> None:
+    bench.next_making = BrokerError("AWS gave no token.")
+    with pytest.raises(ProducerLostError, match="AWS gave no token"):
+        bench.sink.renew(1.0)
     bench.sink.renew(1.0)
     publish_and_commit(bench)
     assert bench.producers[1].calls[:2] == ["init", "begin"]
