@@ -90,7 +90,7 @@ CONTROL = Mutant(
 MUTANTS = (
     Mutant(
         "offsets committed after the transaction",
-        [simulated("doubled"), on_a_broker("doubled", aims=["committed"], kills=6)],
+        [simulated("doubled", "unasked"), on_a_broker("doubled", aims=["committed"], kills=6)],
         [
             Change(
                 "sink.py",
