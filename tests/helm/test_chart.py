@@ -411,6 +411,7 @@ FAULTS = {
     "model.sha256 is required with model.url": {"model": {"url": "https://models.example/machine.onnx"}},
     "model.url carries a password": {"model": {"url": "https://me:secret@models.example/m.onnx", "sha256": "ab" * 32}},
     "but the pods have no GPU": {"config/inference": {"provider": "cuda"}},
+    "holds no TensorRT": {"config/inference": {"provider": "tensorrt"}, "gpu/enabled": True},
     "reserves a GPU": {"config/inference": {"provider": "cpu"}, "gpu/enabled": True},
     "config.kafka.properties.sasl.password would stand": {"config/kafka/properties": {"sasl.password": "hunter2"}},
     "config.kafka.producer.ssl.key.pem would stand": {"config/kafka/producer": {"ssl.key.pem": "-----BEGIN"}},
@@ -470,6 +471,12 @@ def test_a_contradiction_is_told_in_a_sentence(sentence: str) -> None:
     assert sentence in told
     (line,) = (line for line in told.splitlines() if sentence in line)
     assert re.fullmatch(r"- [a-z].*\.", line)
+
+
+@pytest.mark.parametrize("named", [{"image/tag": "0.1.0-tensorrt"}, {"image/digest": f"sha256:{'ab' * 32}"}])
+def test_tensorrt_is_taken_with_an_image_that_was_named(named: Object) -> None:
+    values = changed(values_of("gpu"), {"config/inference/provider": "tensorrt", **named})
+    assert "provider: tensorrt" in only("ConfigMap", objects(values))["data"]["worker.yaml"]
 
 
 @pytest.mark.parametrize(
