@@ -154,7 +154,7 @@ MUTANTS = (
     ),
     Mutant(
         "a fenced error is ignored",
-        [simulated("it ended by itself")],
+        [simulated("it ended by itself", "no progress")],
         [
             Change(
                 "sink.py",
