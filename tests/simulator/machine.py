@@ -166,8 +166,10 @@ class Simulation(RuleBasedStateMachine):
         self._strike(worker, {"commit_transaction": Fate.LOST, "init_transactions": Fate(fate)})
 
     def _strike(self, worker: int, blows: Mapping[str, Fate]) -> None:
-        """Only what came to pass is counted: a worker may have had no occasion to make that call."""
-        life = self._pick(self._world.owning or self._world.working, worker)
+        """Only what came to pass is counted: a worker may have had no occasion to make that call, or none be left."""
+        if not (lives := self._world.owning or self._world.working):
+            return
+        life = self._pick(lives, worker)
         for call in self._world.strike(life, blows):
             self._count(f"{call}: {blows[call]}")
 
