@@ -16,6 +16,7 @@ The map, in the order in which data flow through it:
     reconstruction     normalisation, error, raw score and blame, as one module
     autoencoder, ...   a module a family
     calibration        raw scores of held-back windows -> the curve from raw score to p-value
+    cross_fitting      such scores where events are too few to hold any back
     graph              detector + curve -> one module with the contract's outputs
     onnx_file          that module -> ONNX bytes without traces of this machine
     parity             the gate: ONNX Runtime must say what PyTorch says

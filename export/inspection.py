@@ -6,7 +6,7 @@ from pydantic import JsonValue
 from rich.console import Console
 from rich.table import Table
 
-from export.report import CURVE, alarm_sentence, beside_pca, curve_in_words, day, few_windows
+from export.report import CURVE, FOLDS, alarm_sentence, beside_pca, calibrated_on, curve_in_words, day, few_windows
 from schemas.manifest import Calibration, Feature, Manifest
 
 
@@ -41,7 +41,7 @@ def _lines(manifest: Manifest) -> list[tuple[str, str]]:
                 entities=training.entities,
             ),
         ),
-        ("calibration", _calibration(manifest.calibration)),
+        ("calibration", _calibration(manifest.calibration, manifest.detector.hyperparameters.get(FOLDS))),
         *(("note", told) for told in few),
         ("training", f"{training.rows:,} rows of {training.entities:,} entities{span}; sha256 {training.sha256[:12]}"),
         ("golden", f"{_golden_windows(manifest)} windows with the outputs that every provider must reproduce"),
@@ -53,7 +53,7 @@ def _lines(manifest: Manifest) -> list[tuple[str, str]]:
 def _families(family: str, hyperparameters: Mapping[str, JsonValue]) -> Iterator[tuple[str, str]]:
     """What the detector is made of; of several families each by itself."""
     members = {name: told for name, told in hyperparameters.items() if isinstance(told, dict)}
-    own = {name: value for name, value in hyperparameters.items() if name not in {*members, CURVE}}
+    own = {name: value for name, value in hyperparameters.items() if name not in {*members, CURVE, FOLDS}}
     yield "family", f"{family} ({', '.join(f'{name} {value}' for name, value in own.items())})" if own else family
     curve = hyperparameters.get(CURVE)
     points = _points(curve) if isinstance(curve, list) else []
@@ -74,9 +74,10 @@ def _points(curve: Sequence[JsonValue]) -> list[tuple[int, float, float]]:
     ]
 
 
-def _calibration(calibration: Calibration) -> str:
+def _calibration(calibration: Calibration, folds: JsonValue) -> str:
+    on = calibrated_on(calibration.windows, folds if isinstance(folds, int) else 0)
     tail = f"exponential tail from {calibration.tail_start:.4g}"
-    return f"{calibration.windows:,} held-back windows; raw score {calibration.threshold:.4g} is score 1; {tail}"
+    return f"{on}; raw score {calibration.threshold:.4g} is score 1; {tail}"
 
 
 def _window(manifest: Manifest) -> str:

@@ -19,6 +19,7 @@ _MOST_APART = 256  # for each feature
 _MOST_OF_ALL = 16_384  # for all features: what keeps a batch of a thousand windows within 64 MiB
 _WINDOWS = 20_000  # to find the centres among
 _A_CENTRE = 4  # windows, at least
+_EACH_A_CENTRE = 256  # events that stand alone, up to so many: none has a neighbour that says nearly the same
 _PRODUCTS = 5e9  # of windows, centres and cells, a round: what keeps a training within a minute
 _ROUNDS = 15
 _AT_ONCE = 512
@@ -93,7 +94,8 @@ class PrototypeModule(ReconstructionModule):
 def _affordable(windows: Windows, count: int) -> tuple[Windows, int]:
     """The windows, and the number of prototypes, that a training has time for."""
     few = windows.spread(_WINDOWS)
-    count = min(count, max(len(few) // _A_CENTRE, 1))
+    each = min(len(few), _EACH_A_CENTRE) if windows.window == 1 else 1
+    count = min(count, max(len(few) // _A_CENTRE, each))
     cells = windows.window * windows.rows.shape[1]
     share = min(1.0, (_PRODUCTS / (len(few) * count * cells)) ** 0.5)
     count = max(int(count * share), 1)

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from export.split import rows_by_part
 from export.training_config import TrainingConfig
+from export.windows import Parts
 
 FEWEST_WINDOWS = {"training": 50, "validation": 10, "calibration": 50}
 """Fewer than these leave the network, the early stop or the p-value without ground."""
@@ -50,6 +51,11 @@ def with_window(config: TrainingConfig, rows_of_entity: NDArray[np.int64], *, fe
 def fewest_windows(window: int) -> dict[str, int]:
     """Windows of so many rows that each part must have."""
     return FEWEST_EVENTS if window == 1 else FEWEST_WINDOWS
+
+
+def lets_all_train(parts: Parts) -> bool:
+    """Whether events stand alone and are so few that a part held back of them would calibrate nothing."""
+    return parts.calibration.window == 1 and len(parts.calibration) < FEWEST_WINDOWS["calibration"]
 
 
 def sensor_window(rows_of_entity: NDArray[np.int64], *, features: int, least: int | None) -> int:

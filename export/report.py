@@ -10,6 +10,8 @@ from rich.table import Table
 
 VALIDATION_ERROR, PCA_VALIDATION_ERROR = "validation_error", "pca_validation_error"
 """Under these names a manifest's hyperparameters tell how well held-back windows are rebuilt, and by PCA."""
+FOLDS = "calibration_folds"
+"""Under this name they tell how many others were trained to calibrate by, where no windows were held back for it."""
 CURVE = "curve"
 """Under this name they tell, round by round: epoch, training and validation error."""
 _ENOUGH_WINDOWS = 100  # to calibrate on, whatever the alarm rate
@@ -46,6 +48,7 @@ class TrainingReport:
     timestamp_unit: str
     events_per_day: float | None
     windows: tuple[int, int, int]  # training, validation, calibration
+    folds: int  # 0 = the last are held back; else they are those of training, each left out by one of so many detectors
     training_error: float
     validation_error: float
     curve: tuple[tuple[int, float, float], ...]  # epoch, training and validation error
@@ -65,6 +68,13 @@ def beside_pca(hyperparameters: Mapping[str, object]) -> str | None:
         f"it does not beat PCA: held-back windows are rebuilt with an error of {error:.3f}, by as many principal "
         f"components with {pca:.3f}; --detector pca is simpler, or train on more data or for more --epochs."
     )
+
+
+def calibrated_on(windows: int, folds: int) -> str:
+    """How many windows the p-value was calibrated on, and how it was seen to that no detector knew them."""
+    if not folds:
+        return f"{windows:,} held-back windows"
+    return f"{windows:,} windows of the training, each scored by one of {folds} other detectors, trained without it"
 
 
 def few_windows(*, windows: int, alarm_rate: float) -> tuple[str, ...]:
@@ -153,6 +163,7 @@ def _lines(report: TrainingReport) -> list[tuple[str, str]]:
                 alarm_rate=report.alarm_rate, events_per_day=report.events_per_day, entities=report.entities
             ),
         ),
+        *([("calibrated", f"on {calibrated_on(calibration, report.folds)}")] if report.folds else []),
         ("parity", f"ONNX Runtime agrees with PyTorch at batch sizes {', '.join(map(str, report.parity_batches))}"),
         ("written", f"{report.output} ({report.file_bytes / 1000:,.0f} kB), digest {report.digest[:12]}"),
     ]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from export.artifact import sealed_artifact, write_file
 from export.calibration import PValueCurve, fit_curve
+from export.cross_fitting import joined, left_out_scores
 from export.dataset import Dataset, Survey, open_dataset
 from export.detector import Detector as UntrainedDetector
 from export.detector import Fitted, raw_scores
@@ -21,8 +22,8 @@ from export.golden import golden_inputs, probing_inputs
 from export.graph import ScoredDetector
 from export.onnx_file import to_onnx
 from export.parity import BATCHES, check_parity, tolerances, torch_outputs
-from export.recommendation import fewest_windows, recommended
-from export.report import PCA_VALIDATION_ERROR, VALIDATION_ERROR, TrainingReport, beside_pca, few_windows
+from export.recommendation import fewest_windows, lets_all_train, recommended
+from export.report import FOLDS, PCA_VALIDATION_ERROR, VALIDATION_ERROR, TrainingReport, beside_pca, few_windows
 from export.search import Space
 from export.time_ranges import time_ranges
 from export.training_config import TrainingConfig
@@ -97,7 +98,8 @@ def train(config: TrainingConfig, watch: Watch, *, families: Mapping[str, Family
             fitted = replace(fitted, hyperparameters={**fitted.hyperparameters, **found.hyperparameters})
         fitted = _beside_baseline(fitted, detector.family, baseline(config, dataset.columns.features), parts)
         watch.stage("calibrating")
-        curve = fit_curve(raw_scores(fitted.module, parts.calibration), alarm_rate=config.alarm_rate)
+        fitted, raw = _held_to_unseen(fitted, detector, parts, watch)
+        curve = fit_curve(raw, alarm_rate=config.alarm_rate)
         watch.stage("exporting")
         manifest = _manifest(config, dataset, survey, parts=parts, fitted=fitted, curve=curve, family=detector.family)
         content = _checked_file(config, ScoredDetector(fitted.module, curve), parts.calibration, manifest)
@@ -140,7 +142,17 @@ def _parts(dataset: Dataset, survey: Survey, config: TrainingConfig, watch: Watc
                 f"Too few rows: {survey.rows} of {len(survey.entities)} entities make {found} {name} windows where "
                 f"{fewest} are needed; give more data{smaller}."
             )
-    return parts
+    return joined(parts) if lets_all_train(parts) else parts
+
+
+def _held_to_unseen(
+    fitted: Fitted, detector: UntrainedDetector, parts: Parts, watch: Watch
+) -> tuple[Fitted, NDArray[np.float32]]:
+    """What is told of the detector, and raw scores (m,) of windows that it, or others like it, had not seen."""
+    if not parts.folds:
+        return fitted, raw_scores(fitted.module, parts.calibration)
+    told = replace(fitted, hyperparameters={**fitted.hyperparameters, FOLDS: parts.folds})
+    return told, left_out_scores(detector, parts, watch.epoch)
 
 
 def _beside_baseline(fitted: Fitted, family: str, plain: UntrainedDetector, parts: Parts) -> Fitted:
@@ -264,6 +276,7 @@ def _report(
         end_ms=survey.end_ms,
         events_per_day=survey.events_per_day,
         windows=(len(parts.training), len(parts.validation), len(parts.calibration)),
+        folds=parts.folds,
         training_error=fitted.training_error,
         validation_error=fitted.validation_error,
         curve=fitted.curve,

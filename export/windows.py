@@ -69,8 +69,11 @@ class Windows:
         """At most `count` of them, evenly spread."""
         if len(self) <= count:
             return self
-        kept = _spread(np.arange(len(self)), count)
-        return replace(self, last=self.last[kept], length=self.length[kept])
+        return self.at(_spread(np.arange(len(self)), count))
+
+    def at(self, places: NDArray[np.int64]) -> "Windows":
+        """Those at these places."""
+        return replace(self, last=self.last[places], length=self.length[places])
 
     def newest(self, rows: int) -> "Windows":
         """The same windows, but no more than so many of their newest rows."""
@@ -79,13 +82,17 @@ class Windows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """The windows of the three parts, and the rows that the first one may learn statistics from."""
+    """The windows of the three parts, and the rows that the first one may learn statistics from.
+
+    Where there are `folds` the windows of training and calibration are the same: see export.cross_fitting.
+    """
 
     training: Windows
     validation: Windows
     calibration: Windows
     training_rows: NDArray[np.float32]  # (r, F), of very many an even part
     excluded_rows: int = 0
+    folds: int = 0
 
 
 def _spread(places: NDArray[np.int64], count: int) -> NDArray[np.int64]:

@@ -207,4 +207,4 @@ def test_seventy_pictures_are_too_few_and_eighty_are_not(tmp_path: Path) -> None
         train(told(few, tmp_path / "few.onnx"), SilentWatch())
     enough = as_file(pictures(80, seed=8), tmp_path / "enough.parquet")
     report = train(told(enough, tmp_path / "enough.onnx", epochs=1), SilentWatch())
-    assert any("16 calibration windows are few for an alarm rate" in remark for remark in report.remarks)
+    assert any("72 calibration windows are few for an alarm rate" in remark for remark in report.remarks)

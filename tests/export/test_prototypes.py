@@ -63,4 +63,10 @@ def test_many_features_have_fewer_prototypes_each() -> None:
     rows = np.random.default_rng(0).normal(size=(600, 200))
     assert taught(rows, window=2, count=1024).prototypes.shape == (200, 81, 2)
     assert taught(rows[:, :2], window=2, count=1024).prototypes.shape == (2, 149, 2)
-    assert taught(rows, count=1024).prototypes.shape == (1, 150, 200)
+
+
+def test_of_few_events_that_stand_alone_each_is_a_prototype() -> None:
+    rows = np.random.default_rng(0).normal(size=(1200, 3))
+    counts = [taught(rows[:few], count=1024).prototypes.shape[1] for few in (90, 256, 600, 1200)]
+    assert counts == [90, 256, 256, 300]
+    assert taught(rows[:90], count=20).prototypes.shape[1] == 20
