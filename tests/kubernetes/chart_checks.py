@@ -96,20 +96,20 @@ def test_another_model_than_the_pinned_one_is_refused_with_the_reason_in_the_ter
     with prepared(the_node, job, "other-model") as refused:
         refused.values["model"]["sha256"] = "0" * 64
         refused.install(wait=False)
-        assert "sha256" in last_words(refused)
+        assert "sha256" in refused.last_words(0)
 
 
 def test_a_secret_without_the_password_is_named_in_the_termination_message(the_node: Node, job: Job) -> None:
     with prepared(the_node, job, "no-password", signed_in={"username": USER}) as refused:
         refused.install(wait=False)
-        assert "/etc/kafka/sasl/password" in last_words(refused)
+        assert "/etc/kafka/sasl/password" in refused.last_words(0)
 
 
 def test_a_wrong_password_is_a_pod_that_tells_so(the_node: Node, job: Job) -> None:
     with prepared(the_node, job, "wrong-password", signed_in={"username": USER, "password": f"{PASSWORD}?"}) as refused:
         refused.install(wait=False)
-        the_node.api.wait_until(lambda: "uthentication failed" in log_of(refused), refused.told)
-        assert not ready(refused)
+        the_node.api.wait_until(lambda: "uthentication failed" in refused.log(0), refused.told)
+        assert not refused.ready(0)
 
 
 def test_a_missing_secret_is_an_event_of_a_pod_that_does_not_start(the_node: Node, job: Job) -> None:
@@ -117,54 +117,20 @@ def test_a_missing_secret_is_an_event_of_a_pod_that_does_not_start(the_node: Nod
         the_node.api.delete(f"{CORE}/namespaces/no-secret/secrets/kafka-user")
         waiting.install(wait=False)
         the_node.api.wait_until(lambda: 'secret "kafka-user" not found' in waiting.told(), waiting.told)
-        assert not ready(waiting)
+        assert not waiting.ready(0)
 
 
 def test_a_broker_out_of_reach_is_a_pod_that_waits_and_is_not_restarted(the_node: Node, job: Job) -> None:
     job.set({"kafka": {"bootstrap_servers": f"{ADDRESS}:1"}})
     with prepared(the_node, job, "no-broker") as waiting:
         waiting.install(wait=False)
-        the_node.api.wait_until(lambda: started(waiting), waiting.told)
+        the_node.api.wait_until(lambda: bool(waiting.status(0).get("started")), waiting.told)
         time.sleep(UNHEARD_S)
         (pod,) = waiting.pods()
         assert pod["status"]["phase"] == "Running", waiting.told()
         assert restarts(pod) == 0
-        assert not ready(waiting)
+        assert not waiting.ready(0)
         assert f"{ADDRESS}:1" in waiting.log(0)
-
-
-def last_words(release: Release) -> str:
-    """The termination message of the first pod's worker, once it has ended; the same stands in its log."""
-    release.api.wait_until(lambda: bool(ends(release)), release.told)
-    message: str = ends(release)[0]["message"]
-    release.api.wait_until(lambda: message.splitlines()[-1] in log_of(release), release.told)
-    assert not ready(release)
-    return message
-
-
-def ends(release: Release) -> list[Object]:
-    """How the first pod's worker ended, lately."""
-    statuses = (release.pod(0) or {}).get("status", {}).get("containerStatuses", [])
-    states = (status[when] for status in statuses for when in ("state", "lastState"))
-    return [state["terminated"] for state in states if "terminated" in state]
-
-
-def log_of(release: Release) -> str:
-    try:
-        return release.log(0)
-    except ApiError:
-        return ""  # not started yet
-
-
-def started(release: Release) -> bool:
-    """Whether the first pod's startup probe has succeeded."""
-    statuses = (release.pod(0) or {}).get("status", {}).get("containerStatuses", [])
-    return any(status.get("started") for status in statuses)
-
-
-def ready(release: Release) -> bool:
-    statuses = (release.pod(0) or {}).get("status", {}).get("containerStatuses", [])
-    return any(status["ready"] for status in statuses)
 
 
 # --- what the API server says

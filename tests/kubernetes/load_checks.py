@@ -14,7 +14,6 @@ import pytest
 from tests.artifacts import make_artifact
 from tests.chaos.traffic import Traffic
 from tests.end_to_end.job import Job
-from tests.helm.chart import Object
 from tests.image.podman import IMAGE
 from tests.kubernetes.api import ApiError
 from tests.kubernetes.conftest import CPU, DRAINED_S
@@ -105,6 +104,37 @@ def test_a_new_model(scene: Scene) -> None:
     assert b'"version":"2"' in (last.value or b"")
 
 
+def test_a_broken_pod_rolled_back(scene: Scene) -> None:
+    """It is not Ready, which must not keep its own rollback waiting; the others never hear of either.
+
+    The digest stands in the pod's template: one in the settings may be mended without a new pod.
+    """
+    release, broken = scene.release, WORKERS - 1
+    others = {release.status(number)["containerID"] for number in range(broken)}
+    with load(scene):
+        release.values["extraEnv"] = [{"name": "ANOMALY_WORKER_MODEL__SHA256", "value": "0" * 64}]
+        release.upgrade(wait=False)
+        assert "sha256" in release.last_words(broken)
+        wait_until_every_partition_is_answered(scene)
+        assert [release.ready(number) for number in range(WORKERS)] == [True] * broken + [False]
+        began_s = time.monotonic()
+        release.rollback()
+        release.wait_until_ready(WORKERS)
+        took_s = time.monotonic() - began_s
+    assert {release.status(number)["containerID"] for number in range(broken)} == others
+    scene.say(f"from the rollback until all were Ready: {took_s:.1f} s")
+
+
+def wait_until_every_partition_is_answered(scene: Scene) -> None:
+    """Also those that the workers took over which are left: the group goes on in each."""
+    before = scene.job.committed()
+
+    def have_all_moved() -> bool:
+        return all(offset > before[place] for place, offset in scene.job.committed().items())
+
+    scene.release.api.wait_until(have_all_moved, scene.release.told)
+
+
 def names_of_pods(scene: Scene) -> set[str]:
     """Pods come again under their names; their numbers are new."""
     return {pod["metadata"]["uid"] for pod in scene.release.pods()}
@@ -171,21 +201,15 @@ def test_a_pod_deleted_without_grace(scene: Scene) -> None:
 def test_a_container_killed_by_its_memory_limit(scene: Scene) -> None:
     with load(scene):
         exhaust_memory_of(scene.release, 0)
-        scene.release.api.wait_until(lambda: status_of(scene.release, 0)["restartCount"] == 1, scene.release.told)
+        scene.release.api.wait_until(lambda: scene.release.status(0)["restartCount"] == 1, scene.release.told)
         scene.release.wait_until_ready(WORKERS)
-    ended = status_of(scene.release, 0)["lastState"]["terminated"]
+    ended = scene.release.status(0)["lastState"]["terminated"]
     assert (ended["reason"], ended["exitCode"]) == ("OOMKilled", 137)
-
-
-def status_of(release: Release, number: int) -> Object:
-    """What a pod's status says of its worker."""
-    (status,) = (release.pod(number) or {})["status"]["containerStatuses"]
-    return dict(status)
 
 
 def exhaust_memory_of(release: Release, number: int) -> None:
     """Fill what the container may use, from a process beside the worker, until the kernel kills the larger one."""
-    (group,) = memory_groups(status_of(release, number)["containerID"].removeprefix("containerd://"))
+    (group,) = memory_groups(release.status(number)["containerID"].removeprefix("containerd://"))
     worker = (group / "cgroup.procs").read_text().split()[0]
     with subprocess.Popen([sys.executable, "-c", _GREEDY, str(group / "cgroup.procs")]) as greedy:
         try:

@@ -46,9 +46,9 @@ class Release:
         """`helm install`, with --wait where it is to wait. Raises HelmError."""
         self._timed("install", lambda helm, **how: helm.install(chart(), self.name, self.values, **how), wait=wait)
 
-    def upgrade(self) -> None:
-        """`helm upgrade --wait`, to what `values` are now."""
-        self._timed("upgrade", lambda helm, **how: helm.upgrade(chart(), self.name, self.values, **how))
+    def upgrade(self, *, wait: bool = True) -> None:
+        """`helm upgrade`, to what `values` are now, with --wait where it is to wait."""
+        self._timed("upgrade", lambda helm, **how: helm.upgrade(chart(), self.name, self.values, **how), wait=wait)
 
     def rollback(self) -> None:
         """`helm rollback --wait`, to the revision before."""
@@ -95,9 +95,35 @@ class Release:
                 raise
             return None
 
+    def status(self, number: int) -> Object:
+        """What a pod's status says of its worker; empty before there is something to say."""
+        statuses = (self.pod(number) or {}).get("status", {}).get("containerStatuses", [{}])
+        return dict(statuses[0])
+
+    def ready(self, number: int) -> bool:
+        """Whether a worker is."""
+        return bool(self.status(number).get("ready"))
+
     def log(self, number: int, **query: str) -> str:
-        """What a pod's worker said."""
-        return self.api.text(f"{self.pod_path(number)}/log", **query)
+        """What a pod's worker said; empty before it has started."""
+        try:
+            return self.api.text(f"{self.pod_path(number)}/log", **query)
+        except ApiError:
+            return ""
+
+    def last_words(self, number: int) -> str:
+        """A worker's termination message, once it has ended with one; it is not Ready then, and its log says it too."""
+        self.api.wait_until(lambda: bool(self._messages(number)), self.told)
+        message = self._messages(number)[0]
+        self.api.wait_until(lambda: message.splitlines()[-1] in self.log(number), self.told)
+        assert not self.ready(number)
+        return message
+
+    def _messages(self, number: int) -> list[str]:
+        """What the worker said as it ended, lately; one that was told to end says nothing."""
+        status = self.status(number)
+        ends = (status.get(when, {}).get("terminated", {}) for when in ("state", "lastState"))
+        return [end["message"] for end in ends if "message" in end]
 
     def wait_until_ready(self, count: int) -> float:
         """Return, with the seconds it took, once so many workers are Ready and none is on its way out."""
@@ -133,10 +159,7 @@ class Release:
 
     def _logs(self) -> Iterator[str]:
         for number, _ in enumerate(self.pods()):
-            try:
-                yield self.log(number)[-2000:]
-            except ApiError as error:
-                yield str(error)
+            yield self.log(number)[-2000:]
 
 
 @contextmanager
