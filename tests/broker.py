@@ -183,8 +183,8 @@ class Broker:
     `properties` override those of server.properties. `users` (name -> password) adds a second listener with SASL PLAIN
     and ACLs, where a user may do what it was granted; the first listener may do everything. It listens on `host` alone,
     and announces it.
-    `authority` adds two more for `users`, with TLS and the same ACLs: one where they sign in by SCRAM, one where a
-    certificate of that authority names them.
+    `authority` adds three more for `users`, with TLS and the same ACLs: one where they sign in by SCRAM, one where a
+    certificate of that authority names them, one where an unsecured JSON Web Token does, for as long as it lives.
     `advertised_port` adds one for a proxy in front: it announces that port instead of its own. There `users`
     sign in too, if there are any.
     """
@@ -206,7 +206,7 @@ class Broker:
         self._authority = authority
         self._advertised_port = advertised_port
         self._port, self.controller_port, self._sasl_port, self.behind_proxy_port = (free_port() for _ in range(4))
-        self._scram_port, self._tls_port = free_port(), free_port()
+        self._scram_port, self._tls_port, self._oauth_port = (free_port() for _ in range(3))
         self._node_id, self._controller_ports = 1, [self.controller_port]
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -230,6 +230,11 @@ class Broker:
     def tls_bootstrap(self) -> str:
         """Where one of `users` connects by TLS, and shows a certificate."""
         return f"{self._host}:{self._tls_port}"
+
+    @property
+    def oauth_bootstrap(self) -> str:
+        """Where one of `users` connects by TLS, and shows a token."""
+        return f"{self._host}:{self._oauth_port}"
 
     @property
     def log(self) -> Path:
@@ -351,9 +356,10 @@ class Broker:
             security["SASL"] = "SASL_PLAINTEXT"
             more |= _access_control(self._users)
         if self._authority is not None:
-            listeners |= {"SCRAM": self._scram_port, "TLS": self._tls_port}
-            advertised |= {"SCRAM": self._scram_port, "TLS": self._tls_port}
-            security |= {"SCRAM": "SASL_SSL", "TLS": "SSL"}
+            encrypted = {"SCRAM": self._scram_port, "TLS": self._tls_port, "OAUTH": self._oauth_port}
+            listeners |= encrypted
+            advertised |= encrypted
+            security |= {"SCRAM": "SASL_SSL", "TLS": "SSL", "OAUTH": "SASL_SSL"}
             more |= _encryption(self._authority)
         if self._advertised_port is not None:
             listeners["PROXY"] = self.behind_proxy_port
@@ -479,6 +485,7 @@ def _access_control(users: Mapping[str, str]) -> dict[str, str]:
 
 def _encryption(authority: Authority) -> dict[str, str]:
     login = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+    oauth = "org.apache.kafka.common.security.oauthbearer"
     return {
         "ssl.keystore.type": "PEM",
         "ssl.keystore.location": str(authority.server()),
@@ -486,6 +493,13 @@ def _encryption(authority: Authority) -> dict[str, str]:
         "ssl.truststore.location": str(authority.certificate),
         "listener.name.scram.sasl.enabled.mechanisms": "SCRAM-SHA-512",
         "listener.name.scram.scram-sha-512.sasl.jaas.config": login,
+        "listener.name.oauth.sasl.enabled.mechanisms": "OAUTHBEARER",
+        "listener.name.oauth.oauthbearer.sasl.jaas.config": f"{oauth}.OAuthBearerLoginModule required;",
+        "listener.name.oauth.oauthbearer.sasl.server.callback.handler.class": (
+            f"{oauth}.internals.unsecured.OAuthBearerUnsecuredValidatorCallbackHandler"
+        ),
+        # Connections end with the token that they were signed in with.
+        "listener.name.oauth.oauthbearer.connections.max.reauth.ms": "3600000",
         "listener.name.tls.ssl.client.auth": "required",
         "listener.name.tls.ssl.principal.mapping.rules": "RULE:^CN=([^,]+).*$/$1/",  # the user's name alone
     }
