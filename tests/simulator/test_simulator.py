@@ -83,7 +83,7 @@ def test_a_failure_is_told_with_its_trace(capsys: pytest.CaptureFixture[str]) ->
     assert json.loads(said.out)["failures"] == 1
     assert "seed 1: Broken: a checkpoint above rows that windows need" in said.err
     assert "\nstate.begin(terms=Terms(" in said.err
-    assert "\nstate.teardown()" in said.err
+    assert said.err.count("\nstate.") > 1, "the step that shows it stands there, too"
 
 
 @pytest.fixture
