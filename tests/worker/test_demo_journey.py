@@ -77,6 +77,8 @@ def counts_on_the_training_page() -> list[float]:
     ("moment", "number"), [("$ anomaly-export train", signal.SIGINT), ("events in,", signal.SIGTERM)]
 )
 def test_an_interrupted_demo_leaves_nothing_running(moment: str, number: signal.Signals) -> None:
+    # Where the tests run in the background of a shell, SIGINT is ignored, and children inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     demo = subprocess.Popen(
         [*SLOW, "--output", str(ROOT / "build" / "demo-test-interrupted")],
         cwd=ROOT,
@@ -85,6 +87,7 @@ def test_an_interrupted_demo_leaves_nothing_running(moment: str, number: signal.
         text=True,
         start_new_session=True,  # a process group of its own, to look for what is left of it
     )
+    signal.signal(signal.SIGINT, before)
     assert demo.stdout is not None
     for text in demo.stdout:
         if moment in text:
