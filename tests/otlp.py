@@ -1,12 +1,12 @@
 """A collector of spans for tests: OTLP over HTTP on the loopback."""
 
 import contextlib
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from tests.http_server import Handler, serving
 
 if TYPE_CHECKING:
     from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -35,21 +35,12 @@ class Collector:
 def collector() -> Iterator[Collector]:
     """Takes spans while the block is entered."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Taking(Handler):
         def do_POST(self) -> None:
             taking.take(self.rfile.read(int(self.headers["Content-Length"])))
             self.send_response(200)
             self.end_headers()
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        taking = Collector(f"http://127.0.0.1:{server.server_port}")
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield taking
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(Taking) as port:
+        taking = Collector(f"http://127.0.0.1:{port}")
+        yield taking

@@ -16,7 +16,7 @@ import pytest
 
 from schemas.settings import EventSettings
 from tests.chaos import evidence
-from tests.chaos.deployment import PROBABILITIES, deck
+from tests.chaos.deployment import PROBABILITIES, RECOVERED, deck
 from tests.chaos.ground import Ground
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.plan import Plan
@@ -25,6 +25,7 @@ from tests.chaos.traffic import BREAKS_THE_MODEL, Ledger, traffic
 from tests.end_to_end.stream import MAX_BYTES
 from tests.log_record import LogRecord
 from tests.oracle import Dead, verdict
+from worker import pipeline
 from worker.failpoints import NAMES
 
 
@@ -155,3 +156,8 @@ def test_connections_are_cut(proxy: Proxy) -> None:
         proxy.reset()
         with pytest.raises(ConnectionResetError):
             client.recv(10)
+
+
+def test_recoveries_are_counted_by_what_a_worker_logs() -> None:
+    code = Path(pipeline.__file__).read_text(encoding="utf-8")
+    assert [words for words in RECOVERED.values() if f'"{words}"' not in code] == []

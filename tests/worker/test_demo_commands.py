@@ -1,15 +1,14 @@
 import contextlib
-import http.server
 import io
 import os
 import shlex
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from tests.http_server import Handler, serving
 from worker.demo.commands import WorkerProcess, free_port, run, wait_until_ready, worker
 from worker.errors import WorkerError
 
@@ -78,17 +77,12 @@ def test_a_worker_that_ends_before_it_is_ready_is_reported_with_its_last_words(t
 
 
 def test_a_worker_is_ready_when_its_page_says_so(tmp_path: Path) -> None:
-    class Ready(http.server.BaseHTTPRequestHandler):
+    class Ready(Handler):
         answers = iter([503, 503, 200])
 
         def do_GET(self) -> None:
             self.send_response(next(self.answers))
             self.end_headers()
 
-        def log_message(self, *args: object) -> None:
-            pass
-
-    with http.server.HTTPServer(("127.0.0.1", 0), Ready) as pages, start(tmp_path, SLEEPS) as running:
-        threading.Thread(target=pages.serve_forever, daemon=True).start()
-        assert wait_until_ready(running, pages.server_port) < 10
-        pages.shutdown()
+    with serving(Ready) as port, start(tmp_path, SLEEPS) as running:
+        assert wait_until_ready(running, port) < 10

@@ -4,7 +4,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.error import URLError
 from urllib.request import Request
 
@@ -12,6 +12,7 @@ import pytest
 
 from schemas.artifact import verified_digest
 from tests.artifacts import artifact_bytes
+from tests.http_server import Handler, serving
 from worker.download import DownloadLimits, _Redirects, download
 from worker.errors import ArtifactError
 from worker.model_store import load_artifact
@@ -27,23 +28,15 @@ def server(answer: Answer) -> Iterator[str]:
     """Where it listens; what waits in an answer is let go at the end."""
     over = threading.Event()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Answering(Handler):
         def do_GET(self) -> None:
             answer(self, over)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the standard library's name
-            pass
-
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{httpd.server_port}"
-    finally:
-        over.set()
-        httpd.shutdown()
-        thread.join()
-        httpd.server_close()
+    with serving(Answering) as port:
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            over.set()
 
 
 @pytest.fixture(autouse=True)

@@ -11,12 +11,10 @@ import json
 import logging
 import re
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -24,6 +22,7 @@ import pytest
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 
+from tests.http_server import Handler, serving
 from tests.least_settings import least_settings
 from worker.errors import BrokerError, ConfigError, ExitCode
 from worker.kafka_clients import BrokerComplaint, client, consumer_properties
@@ -147,7 +146,7 @@ class Aws:
 
 @pytest.fixture
 def aws() -> Iterator[Aws]:
-    class Handler(BaseHTTPRequestHandler):
+    class Answering(Handler):
         def do_GET(self) -> None:
             there.asked.append(str(self.headers["Authorization"]))
             self._answer()
@@ -162,16 +161,9 @@ def aws() -> Iterator[Aws]:
             self.end_headers()
             self.wfile.write(there.answer.encode())
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        there = Aws(f"http://127.0.0.1:{server.server_port}")
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with serving(Answering) as port:
+        there = Aws(f"http://127.0.0.1:{port}")
         yield there
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
