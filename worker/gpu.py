@@ -11,17 +11,21 @@ class GpuMemory(NamedTuple):
     free: int
 
 
-def missing_gpu() -> str | None:
-    """Why no NVIDIA GPU can be used on this machine, as a clause; None where the driver offers one."""
+_NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE: with it a driver answers, too, where CUDA_VISIBLE_DEVICES names none
+
+
+def missing_gpu(driver: Any = None) -> str | None:  # noqa: ANN401 - a library carries no types
+    """Why no NVIDIA GPU can be used on this machine, as a clause; None where the driver offers one.
+
+    `driver` is CUDA's (libcuda.so.1).
+    """
     try:
-        driver = ctypes.CDLL("libcuda.so.1")
+        cuda = driver or ctypes.CDLL("libcuda.so.1")
     except OSError:
         return "there is no NVIDIA driver on this machine (libcuda.so.1 was not found)"
-    status = driver.cuInit(0)
     count = ctypes.c_int(0)
-    if status == 0:
-        status = driver.cuDeviceGetCount(ctypes.byref(count))
-    if status != 0:
+    status = cuda.cuInit(0) or cuda.cuDeviceGetCount(ctypes.byref(count))
+    if status not in {0, _NO_DEVICE}:
         return f"the NVIDIA driver does not start (CUDA error {status})"
     return None if count.value else "the NVIDIA driver shows no GPU to this process"
 

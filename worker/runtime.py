@@ -5,8 +5,10 @@ log level, so it is loaded here, on first use, in silence.
 """
 
 import contextlib
+import ctypes
 import io
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -171,6 +173,8 @@ class _InPieces:
         self._session.give_up()
 
 
+_CUDA_FAILURE = re.compile(r"CU[A-Z]+ failure \d+: [^;\n]+")
+
 _NEEDS: Mapping[Provider, str] = {
     "cpu": "its installation is broken",
     "cuda": "it needs CUDA, cuDNN (both come with anomaly-worker[gpu]) and a driver as new as that CUDA",
@@ -185,7 +189,13 @@ def _as_session_error() -> Iterator[None]:
     except SessionError:
         raise
     except Exception as error:  # the runtime's exceptions have no common class
-        raise SessionError(clause(error)) from error
+        raise SessionError(_told(str(error))) from error
+
+
+def _told(text: str) -> str:
+    """The runtime's message as a clause; of a failure of CUDA just that, which stands between names of C++."""
+    failure = _CUDA_FAILURE.search(text)
+    return clause(failure[0].strip() if failure else text)
 
 
 def _session_options(rows: int | None) -> Any:  # noqa: ANN401 - the runtime carries no types
@@ -243,10 +253,23 @@ def _unusable(provider: Provider) -> str | None:
     if problem is not None:
         return problem
     _load_cuda()
+    missing = missing_library(Path(_onnxruntime().__file__).parent / "capi" / f"libonnxruntime_providers_{provider}.so")
+    if missing is not None:
+        return f"the loader does not find {missing}; {_NEEDS[provider]}"
     try:
         _Session(_smallest_model(), provider, None).run({"x": np.zeros(1, dtype=np.float32)})
     except SessionError as error:
         return str(error)
+    return None
+
+
+def missing_library(library: Path) -> str | None:
+    """The first of those that `library` needs, itself included, that the loader does not find; None if it has all."""
+    try:
+        ctypes.CDLL(str(library))
+    except OSError as error:
+        name, _, problem = str(error).partition(": ")
+        return name if problem.startswith("cannot open shared object file") else None
     return None
 
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from worker.gpu import GpuMemory, read_gpu_memory
+from worker.gpu import GpuMemory, missing_gpu, read_gpu_memory
 
 if TYPE_CHECKING:
     import ctypes
@@ -15,14 +15,23 @@ CALLS = ("cuDeviceGet", "cuDevicePrimaryCtxRetain", "cuCtxPushCurrent_v2", "cuMe
 class Driver:
     """Its calls give 0, but the one that fails; contexts are counted."""
 
-    def __init__(self, failing: str | None = None) -> None:
+    def __init__(self, failing: str | None = None, *, status: int = 700, gpus: int = 1) -> None:
         self.failing = failing
+        self.failure = status
+        self.gpus = gpus
         self.retained = self.pushed = 0
 
     def _status(self, call: str) -> int:
-        return 700 if call == self.failing else 0
+        return self.failure if call == self.failing else 0
 
-    def cuDeviceGet(self, device: object, number: int) -> int:  # noqa: N802 - the driver's names
+    def cuInit(self, flags: int) -> int:  # noqa: N802 - the driver's names
+        return self._status("cuInit")
+
+    def cuDeviceGetCount(self, count: "ctypes._Pointer") -> int:  # noqa: N802
+        count._obj.value = self.gpus
+        return self._status("cuDeviceGetCount")
+
+    def cuDeviceGet(self, device: object, number: int) -> int:  # noqa: N802
         return self._status("cuDeviceGet")
 
     def cuDevicePrimaryCtxRetain(self, context: object, device: object) -> int:  # noqa: N802
@@ -44,6 +53,19 @@ class Driver:
     def cuMemGetInfo_v2(self, free: "ctypes._Pointer", total: "ctypes._Pointer") -> int:  # noqa: N802
         free._obj.value, total._obj.value = 60 << 30, 80 << 30
         return self._status("cuMemGetInfo_v2")
+
+
+@pytest.mark.parametrize(
+    ("driver", "why"),
+    [
+        (Driver(), None),
+        (Driver(gpus=0), "the NVIDIA driver shows no GPU to this process"),
+        (Driver("cuInit", status=100, gpus=0), "the NVIDIA driver shows no GPU to this process"),
+        (Driver("cuInit", status=999), "the NVIDIA driver does not start (CUDA error 999)"),
+    ],
+)
+def test_why_no_gpu_can_be_used(driver: Driver, why: str | None) -> None:
+    assert missing_gpu(driver) == why
 
 
 def test_used_is_what_is_not_free() -> None:

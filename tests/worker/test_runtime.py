@@ -15,7 +15,18 @@ from tests.artifacts import artifact_model, golden_inputs
 from worker.errors import ArtifactError, ConfigError, ExitCode, InferenceError
 from worker.graph_pruning import pruned
 from worker.network import Network
-from worker.runtime import NAMES, Provider, Runtime, _providers, _Session, choose, cpu_sizes, gpu_sizes
+from worker.runtime import (
+    NAMES,
+    Provider,
+    Runtime,
+    _providers,
+    _Session,
+    _told,
+    choose,
+    cpu_sizes,
+    gpu_sizes,
+    missing_library,
+)
 
 
 def without_gpu(program: str) -> "subprocess.CompletedProcess[str]":
@@ -65,6 +76,23 @@ def test_a_machine_without_a_gpu_runs_on_the_cpu_and_refuses_cuda() -> None:
             f"try: Runtime('{wanted}', threads=1)\nexcept ConfigError as error: print(error)"
         )
         assert refused.stdout.startswith(f"inference.provider is {wanted}, but")
+
+
+def test_a_library_that_the_loader_does_not_find_is_named(tmp_path: Path) -> None:
+    missing, broken = tmp_path / "libmissing.so", tmp_path / "libbroken.so"
+    broken.write_bytes(b"no library")
+    assert missing_library(missing) == str(missing)
+    assert missing_library(broken) is None  # the runtime says what is wrong with it
+    assert missing_library(Path("libm.so.6")) is None
+
+
+def test_of_a_failure_of_cuda_just_that_is_told() -> None:
+    text = (
+        "/src/cuda_call.cc:154 std::conditional_t<THRW, void, Status> CudaCall(ERRTYPE) [with bool THRW = true] "
+        "CUDA failure 2: out of memory ; GPU=0 ; hostname=somewhere ; file=/src/provider.cc ; line=31 ; expr=malloc(1);"
+    )
+    assert _told(text) == "CUDA failure 2: out of memory"
+    assert _told("the graph\nis broken") == "the graph is broken"
 
 
 def test_nothing_is_written_to_the_terminal_while_a_provider_is_chosen() -> None:
