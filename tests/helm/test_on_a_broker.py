@@ -1,167 +1,23 @@
-"""What the chart renders, at work on a real broker: settings, secrets as files, its KafkaUser's rights, `helm test`.
+"""What the chart renders, at work on a real broker: settings, secrets as files, its KafkaUser's rights, `helm test`."""
 
-Kubernetes is played: files of Secrets and ConfigMaps lie in a folder, and variables are set as the pod's would be.
-"""
-
-import contextlib
-import json
-import os
-import random
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, ResourcePatternType, ResourceType
 
-from tests.artifacts import make_artifact
 from tests.broker import Broker, free_port
-from tests.end_to_end.job import COMMAND, wait_until
-from tests.helm.chart import Object, objects, only
+from tests.end_to_end.job import wait_until
+from tests.helm.chart import objects, only
+from tests.helm.release import PASSWORD, USER, assert_it_trains, grant, mounted, training, values_for
 from tests.log_record import LogRecord
 from tests.topics import Topics
-
-USER, PASSWORD = "demo-anomaly-worker", "secret"
-KINDS = {
-    "topic": ResourceType.TOPIC,
-    "group": ResourceType.GROUP,
-    "transactionalId": ResourceType.TRANSACTIONAL_ID,
-}
-PATTERNS = {"literal": ResourcePatternType.LITERAL, "prefix": ResourcePatternType.PREFIXED}
-
-
-@dataclass(frozen=True)
-class Release:
-    """The chart's objects for one job on a broker, and a folder that holds what would be mounted."""
-
-    made: list[Object]
-    folder: Path
-
-    @property
-    def container(self) -> Object:
-        """The worker's."""
-        container: Object = only("StatefulSet", self.made)["spec"]["template"]["spec"]["containers"][0]
-        return container
-
-    def environment(self, container: Object) -> dict[str, str]:
-        """The container's variables, as the kubelet would fill them in for the first pod."""
-        given = {one["name"]: one.get("value", "demo-anomaly-worker-0") for one in container.get("env", [])}
-        return {
-            name: self.here(value.replace("$(POD_NAME)", given.get("POD_NAME", ""))) for name, value in given.items()
-        }
-
-    def here(self, text: str) -> str:
-        """Paths in a pod as paths in the folder."""
-        for mounted in ("/etc/anomaly-worker", "/etc/kafka", "/model/", "/training/"):
-            text = text.replace(mounted, f"{self.folder}{mounted}")
-        return text
-
-    @contextlib.contextmanager
-    def worker(self) -> Iterator[subprocess.Popen[bytes]]:
-        """The first pod's worker; SIGTERM ends it in good order."""
-        arguments = [self.here(argument) for argument in self.container["args"]]
-        with (self.folder / "log").open("wb") as log:
-            process = subprocess.Popen(
-                [COMMAND, *arguments], env={**os.environ, **self.environment(self.container)}, stdout=log, stderr=log
-            )
-        try:
-            yield process
-        finally:
-            process.terminate()
-            code = process.wait(20)
-        assert code == 0, self.log
-
-    @property
-    def log(self) -> str:
-        """What the worker said."""
-        return (self.folder / "log").read_text(encoding="utf-8")
-
-    def run(self, container: Object) -> subprocess.CompletedProcess[str]:
-        """Run a container that ends by itself."""
-        environment = self.environment(container)
-        argv = [self.here(word) for word in [*container["command"], *container.get("args", [])]]
-        for name, value in environment.items():
-            argv = [word.replace(f"$({name})", value) for word in argv]
-        programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        return subprocess.run(
-            argv,
-            env={**os.environ, **environment, "PATH": programs},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-
-    def test(self) -> subprocess.CompletedProcess[str]:
-        """Run the pod of `helm test`."""
-        (container,) = only("Pod", self.made)["spec"]["containers"]
-        return self.run(container)
-
-
-def grant(user: Object, topics: Topics) -> None:
-    """Do what Strimzi's user operator does with a KafkaUser."""
-    for rule in user["spec"]["authorization"]["acls"]:
-        resource = rule["resource"]
-        pattern = PATTERNS[resource["patternType"]]
-        for operation in rule["operations"]:
-            right = AclBinding(
-                KINDS[resource["type"]],
-                resource["name"],
-                pattern,
-                f"User:{user['metadata']['name']}",
-                "*",
-                AclOperation[operation.upper()],
-                AclPermissionType.ALLOW,
-            )
-            for answer in topics.admin.create_acls([right]).values():
-                answer.result(20)
 
 
 @pytest.fixture(scope="module")
 def guarded() -> Iterator[Broker]:
     with Broker(users={USER: PASSWORD}) as broker:
         yield broker
-
-
-def values_for(broker: Broker, topics: Topics) -> Object:
-    return {
-        "config": {
-            "kafka": {
-                "bootstrap_servers": broker.sasl_bootstrap,
-                "group_id": "machines",
-                "input_topics": [topics.create("events")],
-                "output_topic": topics.create("scores"),
-                "dead_letter_topic": topics.create("dead"),
-            },
-            "http": {"port": free_port()},
-            "start": "earliest",
-        },
-        "model": {"configMap": {"name": "model", "key": "machine.onnx"}},
-        "kafkaAuth": {"sasl": {"mechanism": "PLAIN", "existingSecret": "kafka-user"}},
-        "strimzi": {"cluster": "plant", "user": {"enabled": True}},
-        "test": {"timeoutSeconds": 20},
-    }
-
-
-def mounted(made: list[Object], folder: Path) -> Release:
-    """The objects, and what the kubelet would mount of them."""
-    release = Release(made, folder)
-    settings = only("ConfigMap", made, name="demo-anomaly-worker")["data"]["worker.yaml"]
-    files = {
-        "etc/kafka/sasl/username": USER,
-        "etc/kafka/sasl/password": PASSWORD,
-        "etc/anomaly-worker/worker.yaml": release.here(settings),
-    }
-    for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content, encoding="utf-8")
-    (folder / "model").mkdir()
-    make_artifact(folder / "model" / "machine.onnx", features=("x", "y"))
-    return release
 
 
 def test_a_worker_scores_with_the_rights_of_the_chart_and_helm_test_reads_one(guarded: Broker, tmp_path: Path) -> None:
@@ -196,42 +52,5 @@ def test_helm_test_says_so_where_no_broker_answers(guarded: Broker, tmp_path: Pa
     assert "cannot be looked at" in done.stderr
 
 
-def labelled(rows: int, *, seed: int) -> list[tuple[float, float, int]]:
-    """Two quantities that move together; where they do not, the row is labelled."""
-    chance = random.Random(seed)
-    made = []
-    for row in range(rows):
-        odd = seed > 0 and row % 100 in range(50, 55)
-        x = chance.gauss(0, 1)
-        made.append((x, (-3 * x if odd else x) + chance.gauss(0, 0.1) + 10, int(odd)))
-    return made
-
-
 def test_a_training_job_replaces_a_model_by_a_better_one(guarded: Broker, tmp_path: Path) -> None:
-    topics = Topics(guarded.bootstrap)
-    values = values_for(guarded, topics)
-    values["model"] = {"persistentVolumeClaim": {"claimName": "models"}}
-    values["training"] = {
-        "enabled": True,
-        "arguments": ["--detector=pca", "--window=4"],
-        "evaluation": {"data": "labelled.csv"},
-    }
-    release = mounted(objects(values), tmp_path)
-    grant(only("KafkaUser", release.made), topics)
-    (events,) = values["config"]["kafka"]["input_topics"]
-    now_ms = int(time.time() * 1000)
-    normal = [json.dumps({"x": x, "y": y}).encode() for x, y, _ in labelled(1200, seed=0)]
-    topics.write([LogRecord(events, 0, -1, now_ms - 1200 + row, b"press-7", value) for row, value in enumerate(normal)])
-    running, new = tmp_path / "model" / "machine.onnx", tmp_path / "training" / "new.onnx"
-    new.parent.mkdir()
-    rows = [f"press-7,{row},{x},{y},{label}" for row, (x, y, label) in enumerate(labelled(1200, seed=1))]
-    text = "\n".join(["entity,event_time,x,y,label", *rows])
-    (running.parent / "labelled.csv").write_text(text, encoding="utf-8")
-    poor = running.read_bytes()
-    pod = only("CronJob", release.made)["spec"]["jobTemplate"]["spec"]["template"]["spec"]
-
-    for step in [*pod["initContainers"], *pod["containers"]]:
-        done = release.run(step)
-        assert done.returncode == 0, done.stderr
-    assert "is the new model (vus_pr" in done.stdout
-    assert running.read_bytes() == new.read_bytes() != poor
+    assert_it_trains(*training(guarded, tmp_path))

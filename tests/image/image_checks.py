@@ -1,4 +1,4 @@
-"""The worker's image, built and at work on a real broker: `make test-image` (it is not part of `make test`)."""
+"""The images, built and at work on a real broker: `make test-image` (it is not part of `make test`)."""
 
 import json
 import re
@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.broker import Broker
 from tests.end_to_end.job import Job, wait_until
 from tests.end_to_end.stream import events
+from tests.helm.chart import Object
+from tests.helm.release import PASSWORD, USER, Release, assert_it_trains, training
 from tests.image.podman import ROOT, build, command, podman
 from tests.topics import Topics
 
@@ -20,6 +23,31 @@ PATIENCE_S = 120
 @pytest.fixture(scope="module")
 def image() -> str:
     return build("cpu")
+
+
+class InImages(Release):
+    """A release whose containers run in the image for training, with the folder's parts mounted where they belong."""
+
+    def here(self, text: str) -> str:
+        """Paths in a pod are what they are."""
+        return text
+
+    def run(self, container: Object) -> "subprocess.CompletedProcess[str]":
+        """Run a container that ends by itself, within its limit of memory."""
+        environment = self.environment(container)
+        argv = [*container["command"], *container.get("args", [])]
+        for name, value in environment.items():
+            argv = [word.replace(f"$({name})", value) for word in argv]
+        options = [f"--volume={self.folder}/{part}:/{part}" for part in ("etc/kafka", "etc/anomaly-worker")]
+        for mount in container["volumeMounts"]:
+            if mount["name"] in {"model", "training"}:
+                way = "ro" if mount.get("readOnly") else "rw"
+                options.append(f"--volume={self.folder}{mount['mountPath']}:{mount['mountPath']}:{way}")
+        options += [f"--env={name}={value}" for name, value in environment.items()]
+        memory = container["resources"]["limits"]["memory"].removesuffix("i").lower()
+        program, *arguments = argv
+        argv = command(build("export"), *arguments, options=(f"--entrypoint={program}", *options), memory=memory)
+        return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
 
 
 def printed(image: str, program: str) -> str:
@@ -82,3 +110,17 @@ def test_it_scores_a_topic_without_rights_on_its_machine_and_ends_by_sigterm(
     job.set({"model": {"uri": str(job.model)}})
     assert job.verify().scored > 2000
     topics.delete_all()
+
+
+@pytest.mark.timeout(1500)
+def test_a_training_job_runs_in_the_image_for_training(tmp_path: Path) -> None:
+    image = build("export")
+    (about,) = json.loads(podman("inspect", image))
+    print(f"size: {about['Size'] / 1e6:.0f} MB")  # noqa: T201 - shown by pytest -s
+    assert about["Config"]["User"] == "65532:65532"
+    with Broker(users={USER: PASSWORD}) as broker:
+        release, steps = training(broker, tmp_path, InImages)
+        tmp_path.chmod(0o755)
+        for part in ("model", "training"):  # as volumes are, for the pod's group
+            (tmp_path / part).chmod(0o777)
+        assert_it_trains(release, steps)

@@ -52,7 +52,7 @@ def _make_base() -> None:
         podman("import", str(archive), BASE)
 
 
-def command(image: str, *arguments: str, options: tuple[str, ...] = ()) -> list[str]:
+def command(image: str, *arguments: str, options: tuple[str, ...] = (), memory: str = "512m") -> list[str]:
     """How to run a container as the chart's pods run: no root, nothing to write to, no capability, little memory."""
     return [
         *_PODMAN,
@@ -64,7 +64,7 @@ def command(image: str, *arguments: str, options: tuple[str, ...] = ()) -> list[
         "--tmpfs=/tmp",
         "--cap-drop=ALL",
         "--security-opt=no-new-privileges",
-        "--memory=512m",
+        f"--memory={memory}",
         *options,
         image,
         *arguments,
