@@ -68,3 +68,9 @@ def test_each_member_tells_of_itself_and_a_remark_is_made_once() -> None:
     assert detector.family == "sum@4 + sum@2"
     assert found.hyperparameters == {"sum@4": {"rows": 4, "factor": 1.0}, "sum@2": {"rows": 2, "factor": 5.0}}
     assert (found.validation_error, found.remarks) == (1.0, ("the same from both",))
+
+
+def test_a_member_that_is_never_wrong_has_no_rounding_magnified() -> None:
+    module = fitted(Member(detector=Summing(1e-9), rows=4)).module
+    raw, _, _ = module(torch.full((1, 4, 2), 1e5))  # 0.0008, where 8e-9 is usual: too faint to count
+    assert 0 < raw.item() < 0.05

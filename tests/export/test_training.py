@@ -22,7 +22,7 @@ from export.inspection import print_manifest
 from export.parity import runtime_session
 from export.report import TrainingReport, few_windows
 from export.training import train
-from export.training_config import KNOBS
+from export.training_config import KNOBS, load_config
 from schemas.artifact import ALLOWED_DOMAINS, CONTRIBUTION, EXPECTED, P_VALUE, SCORE, STEP_SCORE, WINDOW
 from tests.export.conftest import FEATURES, STEP_MS, SilentWatch, config, machine, machine_table
 from worker.detector import Detector, ExplainRule
@@ -245,6 +245,15 @@ def test_nothing_is_written_where_the_runtimes_disagree(machines: Path, tmp_path
     with pytest.raises(ParityError, match=r"batch size 1: output 'score' differs by 0\.\d+ where"):
         train(config(machines, tmp_path / "machines.onnx"), SilentWatch(), families=families)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_courses_that_repeat_exactly_are_learnt_though_nothing_but_rounding_is_left(tmp_path: Path) -> None:
+    path = tmp_path / "saw.csv"
+    courses = (np.arange(800) % 50 / 50)[:, None].repeat(2, axis=1)
+    np.savetxt(path, courses, delimiter=",", header="a,b", comments="", fmt="%.17g")
+    report = train(load_config(None, {"data": [path], "output": tmp_path / "saw.onnx", "epochs": 1}), SilentWatch())
+    score = outputs(report.output, windows_of(courses.astype(np.float32), read_manifest(report.output).window))[SCORE]
+    assert np.isfinite(score).all()
 
 
 def test_of_a_large_file_only_some_windows_are_kept(tmp_path: Path) -> None:
