@@ -89,16 +89,20 @@ def _parts(config: BenchmarkConfig) -> list[Part]:
         raise UsageError(f"--output {config.output}: its name must end in .json.")
     known = parts_of(config.suite)
     if config.parts is None:
-        there = [part for part in known.values() if part.is_there]
+        there = [part for part in known.values() if _is_there(part)]
         if not there:
             raise UsageError(f"--suite {config.suite} holds none of the parts {', '.join(known)}.")
         return there
     for name in config.parts:
         if name not in known:
             raise UsageError(f"--parts {name}: there is no such part; give {', '.join(known)}.")
-        if not known[name].is_there:
+        if not _is_there(known[name]):
             raise UsageError(f"--parts {name}: its files are not in {config.suite}.")
     return [known[name] for name in dict.fromkeys(config.parts)]
+
+
+def _is_there(part: Part) -> bool:
+    return all(file.is_file() for file in part.files)
 
 
 def _items(config: BenchmarkConfig, parts: Sequence[Part]) -> list[tuple[Part, str]]:

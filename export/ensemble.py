@@ -19,8 +19,8 @@ from export.graph import shares
 from export.windows import Windows
 
 _SMALLEST_USUAL = 0.04
-"""A raw score is divided by no less: that of an error as faint as counts, the root of 0.02 less that of 0.01. A member that
-rebuilds nearly all but for rounding would have rounding magnified a thousandfold, and two runtimes would disagree."""
+"""A raw score is divided by no less: that of an error as faint as counts, the root of 0.02 less that of 0.01. A member
+that rebuilds all but for rounding would have it magnified a thousandfold, and two runtimes would disagree."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

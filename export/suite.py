@@ -5,7 +5,7 @@ Nothing here trains or scores.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -65,15 +65,11 @@ class Task:
 
 
 class Part(Protocol):
-    """One file of the suite."""
+    """One data set of the suite."""
 
     name: str
     kind: str  # of event, as `train` names it
-
-    @property
-    def is_there(self) -> bool:
-        """Whether the suite holds its files."""
-        ...
+    files: Sequence[Path]  # what it is read from; the suite may lack them
 
     def items(self) -> list[str]:
         """Their names, in the file's order."""
@@ -134,11 +130,7 @@ class Series:
         self.name = name
         self._arrays = _Arrays(suite / f"{name}_public.npz")
         self._facts_path = suite / f"{name}_public.json"
-
-    @property
-    def is_there(self) -> bool:
-        """Both files are needed."""
-        return self._arrays.path.is_file() and self._facts_path.is_file()
+        self.files: Sequence[Path] = (self._arrays.path, self._facts_path)
 
     @cached_property
     def _facts(self) -> dict[str, dict[str, int]]:
@@ -175,11 +167,7 @@ class Servers:
 
     def __init__(self, suite: Path) -> None:
         self._arrays = _Arrays(suite / "asd_public.npz")
-
-    @property
-    def is_there(self) -> bool:
-        """See Part."""
-        return self._arrays.path.is_file()
+        self.files: Sequence[Path] = (self._arrays.path,)
 
     def items(self) -> list[str]:
         """See Part."""
@@ -214,11 +202,7 @@ class Tabular:
 
     def __init__(self, suite: Path) -> None:
         self._arrays = _Arrays(suite / "tabular_public.npz")
-
-    @property
-    def is_there(self) -> bool:
-        """See Part."""
-        return self._arrays.path.is_file()
+        self.files: Sequence[Path] = (self._arrays.path,)
 
     def items(self) -> list[str]:
         """See Part."""
@@ -245,11 +229,7 @@ class Cards:
 
     def __init__(self, suite: Path) -> None:
         self._path = suite / "card_tx_public.parquet"
-
-    @property
-    def is_there(self) -> bool:
-        """See Part."""
-        return self._path.is_file()
+        self.files: Sequence[Path] = (self._path,)
 
     def items(self) -> list[str]:
         """See Part."""
@@ -290,11 +270,7 @@ class Sessions:
 
     def __init__(self, suite: Path) -> None:
         self._path = suite / "log_hdfs_sequences.csv.gz"
-
-    @property
-    def is_there(self) -> bool:
-        """See Part."""
-        return self._path.is_file()
+        self.files: Sequence[Path] = (self._path,)
 
     def items(self) -> list[str]:
         """See Part."""
@@ -335,11 +311,7 @@ class Digits:
 
     def __init__(self, suite: Path) -> None:
         self._arrays = _Arrays(suite / "digits_public.npz")
-
-    @property
-    def is_there(self) -> bool:
-        """See Part."""
-        return self._arrays.path.is_file()
+        self.files: Sequence[Path] = (self._arrays.path,)
 
     def items(self) -> list[str]:
         """See Part."""
