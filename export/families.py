@@ -248,6 +248,8 @@ def _prototypes(config: TrainingConfig, features: Sequence[str]) -> Detector:
 def _recommended(config: TrainingConfig, features: Sequence[str]) -> Detector:
     """What is best by measurement: docs/quality.md tells on what, and by how much."""
     whole = config.window_rows
+    if _is_one_number(config, features):
+        return _prototypes(config, features)  # there is nothing to rebuild it from
     if config.event_kind == "image":
         return _ensemble(config, features, [(_convolutional, whole), (_prototypes, whole)])
     members = [(_denoising, whole), (_prototypes, whole)]
@@ -270,6 +272,11 @@ def _inputs(config: TrainingConfig, features: Sequence[str]) -> int:
     return config.window_rows * len(features)
 
 
+def _is_one_number(config: TrainingConfig, features: Sequence[str]) -> bool:
+    """Whether that is all an event shows of itself: no other row, and nothing that is derived of it."""
+    return _inputs(config, features) == 1 and config.kind != "log" and not config.derivations
+
+
 def _side_by_side(config: TrainingConfig, features: Sequence[str]) -> int:
     """Values that belong to one place: the features of a row, the channels of a pixel."""
     return config.channels or len(features)
@@ -284,12 +291,14 @@ def _told(lessons: Lessons) -> dict[str, JsonValue]:
     return {"noise": lessons.noise, "weight_decay": lessons.weight_decay}
 
 
-NOT_COMPARED = frozenset({"pca", "prototypes"})
+_NOT_COMPARED = frozenset({"pca", "prototypes"})
 """Families for which the error of PCA is no yardstick: itself, and one that does not live by rebuilding."""
 
 
-def baseline(config: TrainingConfig, features: Sequence[str]) -> Detector:
-    """What a detector trained by these settings must beat to be worth its while."""
+def baseline(config: TrainingConfig, features: Sequence[str]) -> Detector | None:
+    """What a detector trained by these settings must beat to be worth its while; None where there is no such thing."""
+    if config.detector in _NOT_COMPARED or _is_one_number(config, features):
+        return None
     plain = Family(make=_yardstick)
     return _behind_view(config, features, plain) or plain.make(config, features)
 

@@ -63,7 +63,7 @@ def tolerances(wanted: Arrays, *, leeway: float = 1.0) -> dict[str, Tolerance]:
         P_VALUE: Tolerance(absolute=1e-12, relative=1e-2 * leeway),
         CONTRIBUTION: Tolerance(absolute=1e-4 * leeway, relative=1e-3 * leeway),
         STEP_SCORE: Tolerance(absolute=_OF_THE_THRESHOLD, relative=1e-4 * leeway),
-        EXPECTED: Tolerance(absolute=1e-5 * leeway * max(largest, 1e-3), relative=1e-4 * leeway),
+        EXPECTED: Tolerance(absolute=1e-5 * leeway * max(largest, 1e-6), relative=1e-4 * leeway),
     }
 
 

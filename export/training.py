@@ -17,7 +17,7 @@ from export.dataset import Dataset, Survey, open_dataset
 from export.detector import Detector as UntrainedDetector
 from export.detector import Fitted, raw_scores
 from export.errors import DataError, UsageError
-from export.families import FAMILIES, NOT_COMPARED, Family, baseline, either, make_detector
+from export.families import FAMILIES, Family, baseline, either, make_detector
 from export.golden import golden_inputs, probing_inputs
 from export.graph import ScoredDetector
 from export.onnx_file import to_onnx
@@ -96,7 +96,7 @@ def train(config: TrainingConfig, watch: Watch, *, families: Mapping[str, Family
         fitted = detector.fit(parts.training, parts.validation, training_rows=parts.training_rows, on_epoch=watch.epoch)
         if found is not None:
             fitted = replace(fitted, hyperparameters={**fitted.hyperparameters, **found.hyperparameters})
-        fitted = _beside_baseline(fitted, detector.family, baseline(config, dataset.columns.features), parts)
+        fitted = _beside_baseline(fitted, baseline(config, dataset.columns.features), parts)
         watch.stage("calibrating")
         fitted, raw = _held_to_unseen(fitted, detector, parts, watch)
         curve = fit_curve(raw, alarm_rate=config.alarm_rate)
@@ -155,9 +155,9 @@ def _held_to_unseen(
     return told, left_out_scores(detector, parts, watch.epoch)
 
 
-def _beside_baseline(fitted: Fitted, family: str, plain: UntrainedDetector, parts: Parts) -> Fitted:
+def _beside_baseline(fitted: Fitted, plain: UntrainedDetector | None, parts: Parts) -> Fitted:
     """With the errors of both on the validation windows, and a remark where the detector is not the better one."""
-    if family in NOT_COMPARED:
+    if plain is None:
         return fitted
     other = plain.fit(parts.training, parts.validation, training_rows=parts.training_rows, on_epoch=_silently)
     errors = {

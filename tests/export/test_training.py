@@ -256,6 +256,16 @@ def test_courses_that_repeat_exactly_are_learnt_though_nothing_but_rounding_is_l
     assert np.isfinite(score).all()
 
 
+def test_events_that_are_one_number_are_scored_by_how_far_it_lies_from_those_seen(tmp_path: Path) -> None:
+    path = tmp_path / "amounts.csv"
+    np.savetxt(path, np.random.default_rng(0).normal(5, 1, 600), header="amount", comments="")
+    told = {"data": [path], "output": tmp_path / "amounts.onnx", "kind": "tabular"}
+    report = train(load_config(None, told), SilentWatch())
+    score = outputs(report.output, np.array([5, 6, 20, -9], np.float32).reshape(4, 1, 1))[SCORE]
+    assert (score[:2] < 1).all()
+    assert (score[2:] > 1).all()
+
+
 def test_of_a_large_file_only_some_windows_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "many.parquet"
     pyarrow.parquet.write_table(machine_table(machines=2, rows=3000), path)
