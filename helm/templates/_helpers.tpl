@@ -34,11 +34,21 @@ app.kubernetes.io/component: worker
 {{- end -}}
 
 {{- define "anomaly-worker.image" -}}
-{{- $tag := default (printf "%s%s" .Chart.AppVersion (ternary "-gpu" "" .Values.gpu.enabled)) .Values.image.tag -}}
-{{- if .Values.image.digest -}}
-{{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
+{{- $suffix := ternary "-gpu" "" .Values.gpu.enabled -}}
+{{- include "anomaly-worker.reference" (dict "image" .Values.image "tag" (printf "%s%s" .Chart.AppVersion $suffix)) -}}
+{{- end -}}
+
+{{- define "anomaly-worker.trainingImage" -}}
+{{- $image := mergeOverwrite (deepCopy .Values.training.image) (dict "repository" (default .Values.image.repository .Values.training.image.repository)) -}}
+{{- include "anomaly-worker.reference" (dict "image" $image "tag" (printf "%s-export" .Chart.AppVersion)) -}}
+{{- end -}}
+
+{{- /* An image by its digest, else by its own tag, else by `tag`. */ -}}
+{{- define "anomaly-worker.reference" -}}
+{{- if .image.digest -}}
+{{- printf "%s@%s" .image.repository .image.digest -}}
 {{- else -}}
-{{- printf "%s:%s" .Values.image.repository $tag -}}
+{{- printf "%s:%s" .image.repository (default .tag .image.tag) -}}
 {{- end -}}
 {{- end -}}
 

@@ -479,6 +479,31 @@ def test_tensorrt_is_taken_with_an_image_that_was_named(named: Object) -> None:
     assert "provider: tensorrt" in only("ConfigMap", objects(values))["data"]["worker.yaml"]
 
 
+DIGEST = f"sha256:{'ab' * 32}"
+
+
+@pytest.mark.parametrize(
+    ("about", "worker", "training"),
+    [
+        ({}, "anomaly-worker:0.1.0", "anomaly-worker:0.1.0-export"),
+        ({"image/digest": DIGEST}, f"anomaly-worker@{DIGEST}", "anomaly-worker:0.1.0-export"),
+        ({"training/image/digest": DIGEST}, "anomaly-worker:0.1.0", f"anomaly-worker@{DIGEST}"),
+        (
+            {"image/repository": "a/b", "training/image/tag": "new"},
+            "a/b:0.1.0",
+            "a/b:new",
+        ),
+        ({"training/image/repository": "c/d"}, "anomaly-worker:0.1.0", "c/d:0.1.0-export"),
+    ],
+)
+def test_images_are_named_by_digest_or_tag(about: Object, worker: str, training: str) -> None:
+    made = objects(changed(values_of("training"), about))
+    of_worker = only("StatefulSet", made)["spec"]["template"]["spec"]
+    of_training = only("CronJob", made)["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    assert {one["image"] for one in of_worker["containers"]} == {worker}
+    assert {one["image"] for one in [*of_training["initContainers"], *of_training["containers"]]} == {training}
+
+
 @pytest.mark.parametrize(
     ("url", "refused"),
     [

@@ -20,9 +20,16 @@ from tests.topics import Topics
 PATIENCE_S = 120
 
 
+@pytest.fixture(scope="module", params=["cpu", "gpu"])
+def target(request: pytest.FixtureRequest) -> str:
+    """Of the Dockerfile; without a GPU the image for one runs its model on the CPU."""
+    name: str = request.param
+    return name
+
+
 @pytest.fixture(scope="module")
-def image() -> str:
-    return build("cpu")
+def image(target: str) -> str:
+    return build(target)
 
 
 class InImages(Release):
@@ -68,15 +75,16 @@ def test_the_image_runs_the_worker_as_a_user_with_a_number(image: str) -> None:
     print(f"size: {about['Size'] / 1e6:.0f} MB")  # noqa: T201 - shown by pytest -s
 
 
-def test_the_image_holds_what_the_lock_names_and_lists_it(image: str) -> None:
-    lock = (ROOT / "requirements" / "worker-cpu.txt").read_text(encoding="utf-8")
+def test_the_image_holds_what_the_lock_names_and_lists_it(target: str, image: str) -> None:
+    lock = (ROOT / "requirements" / f"worker-{target}.txt").read_text(encoding="utf-8")
     locked = set(re.findall(r"^([a-z0-9-]+)==([^\s;]+)", lock, re.MULTILINE))
     listed = json.loads(printed(image, "print(open('/opt/anomaly-worker/sbom.cdx.json').read())"))
     assert listed["bomFormat"] == "CycloneDX"
     held = {part["name"].lower().replace("_", "-"): part["version"] for part in listed["components"]}
     assert held.pop("anomaly-worker")
     assert held.items() <= locked
-    assert {"confluent-kafka", "onnxruntime", "msgspec", "pyarrow"} <= held.keys()
+    runtime = {"cpu": {"onnxruntime"}, "gpu": {"onnxruntime-gpu", "nvidia-cudnn-cu13"}}[target]
+    assert {"confluent-kafka", "msgspec", "pyarrow"} | runtime <= held.keys()
     assert "torch" not in held
 
 
