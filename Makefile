@@ -25,7 +25,7 @@ BROKER := java mvn
 IMAGE  := podman runc debootstrap
 NODE   := containerd conntrack ip mount openssl unshare /usr/lib/cni/bridge
 
-test-image: $(DEV)/.ready ## Build the image of a worker and let it score a topic (on Debian, as root)
+test-image: $(DEV)/.ready ## Build the images, let workers score a topic and the training job train (on Debian, as root)
 	@$(DEV)/bin/python -m tests.debian $(BROKER) $(IMAGE)
 	@$(DEV)/bin/python -m tests.broker install
 	$(DEV)/bin/python -m pytest tests/image/image_checks.py $(ARGS)

@@ -21,7 +21,7 @@ _MOST_VALUES = 1 << 25  # of them together: 128 MiB of float32
 _EXACT_INPUTS = 2048  # up to so many the matrix of second moments is decomposed, beyond as many windows themselves
 _AT_ONCE_VALUES = 1 << 22
 _CLIP = 20.0  # a feature that left its training range by more says no more by it
-_FLOOR = 0.05  # of the largest value: a feature that hardly moved does not divide by next to nothing
+_FLOOR = 0.05  # of the largest value, and of 1: a feature that never moved does not divide by nothing
 _SMALLEST_MOMENT = 1e-6  # of a squared z-score: a direction without movement is not infinitely far away
 _PROTOTYPES = 512
 _WINDOWS_A_PROTOTYPE = 4
@@ -82,8 +82,7 @@ class _ZScores:
         count = np.maximum(seen.sum(axis=0), 1)
         mean = values.sum(axis=0) / count
         variance = (np.square(values - mean) * seen).sum(axis=0) / count
-        largest = np.abs(values).max(axis=0)
-        floor = _FLOOR * np.where(largest > 0, largest, 1.0)
+        floor = _FLOOR * np.maximum(1.0, np.abs(values).max(axis=0))
         deviation = np.where(seen.any(axis=0), np.maximum(np.sqrt(variance), floor), np.inf)  # of none nothing is far
         return cls(mean.astype(np.float32), deviation.astype(np.float32))
 

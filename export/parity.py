@@ -49,9 +49,10 @@ def check_parity(model: bytes, module: nn.Module, inputs: Arrays) -> None:
 def tolerances(wanted: Arrays, *, leeway: float = 1.0) -> dict[str, Tolerance]:
     """How far two runtimes may lie apart: float32 sums in another order, no more.
 
-    `expected` is in input units, so its tolerance is a share of its own size. A score may be off by a thousandth of the
-    threshold: where windows are nearly alike, distances between them are small differences of large numbers, and a
-    steep curve magnifies what was rounded. With an alarm rate of 0.001 that is 0.7 % of a p-value.
+    `expected` is in input units, so its tolerance is a share of its own size, but no smaller than that of a thousandth:
+    scales have a floor. A score may be off by a thousandth of the threshold: where windows are nearly alike, distances
+    between them are small differences of large numbers, and a steep curve magnifies what was rounded. With an alarm
+    rate of 0.001 that is 0.7 % of a p-value, which may be off by 1 %.
 
     Args:
         wanted: The outputs to be met, by name.
@@ -59,11 +60,11 @@ def tolerances(wanted: Arrays, *, leeway: float = 1.0) -> dict[str, Tolerance]:
     """
     largest = float(np.nan_to_num(np.abs(wanted[EXPECTED])).max(initial=0.0))
     return {
-        SCORE: Tolerance(absolute=_OF_THE_THRESHOLD, relative=1e-4 * leeway),
+        SCORE: Tolerance(absolute=_OF_THE_THRESHOLD * leeway, relative=1e-4 * leeway),
         P_VALUE: Tolerance(absolute=1e-12, relative=1e-2 * leeway),
         CONTRIBUTION: Tolerance(absolute=1e-4 * leeway, relative=1e-3 * leeway),
-        STEP_SCORE: Tolerance(absolute=_OF_THE_THRESHOLD, relative=1e-4 * leeway),
-        EXPECTED: Tolerance(absolute=1e-5 * leeway * max(largest, 1e-6), relative=1e-4 * leeway),
+        STEP_SCORE: Tolerance(absolute=_OF_THE_THRESHOLD * leeway, relative=1e-4 * leeway),
+        EXPECTED: Tolerance(absolute=1e-5 * leeway * max(largest, 1e-3), relative=1e-4 * leeway),
     }
 
 

@@ -43,7 +43,7 @@ class Rebuilder:
             training_error=mean_error(module, training.spread(ROUND_WINDOWS)),
             validation_error=mean_error(module, validation),
             curve=curve,
-            remarks=small_features(training_rows, self.features, window=self.window) if self.channels is None else (),
+            remarks=small_features(training_rows, self.features) if self.channels is None else (),
         )
 
     def taught(

@@ -22,10 +22,9 @@ from export.windows import Windows
 
 # Chosen on public machine data with one setting for all: see docs/training.md for what each was worth.
 CLIP = 20.0
-_SCALE_FLOOR = 0.05  # of the feature's own size: a nearly constant one must not count thousandfold
-_SIZE_BESIDE_OTHERS = 1.0
-"""What counts as a feature's size, at least, where features are compared with each other over a window and one of them
-is as large: among shares of a whole one that never exceeds a thousandth is as good as constant."""
+_SCALE_FLOOR = 0.05  # of the largest value: a nearly constant feature must not count thousandfold
+_LEAST_SIZE = 1.0  # among several features; a small one is mostly one that stood still while it was looked at
+_NOTHING = 1e-30  # what is no larger is 0: float32 could not divide by its scale
 _WIDEST_SPAN = 4.0
 """Scales, from the lowest to the highest training value, where features are compared with each other over a window. A
 command that is 0 but for one row in four hundred would be 20 deviations away in that row: by such rows it would drown
@@ -224,34 +223,27 @@ def normalisation(
         if count == 0:
             raise DataError(f"feature {name!r} has no value in the training rows; leave it out with --features.")
     values = rows.astype(np.float64)
-    compared = window > 1 and len(features) > 1
-    floor = _SCALE_FLOOR * _sizes(values, compared=compared)
+    floor = _SCALE_FLOOR * _sizes(values)
     mean, scale = np.nanmean(values, axis=0), np.maximum(np.nanstd(values, axis=0), floor)
-    if compared:
+    if window > 1 and len(features) > 1:
         z_scores = np.clip((values - mean) / scale, -CLIP, CLIP)
         span = np.nanmax(z_scores, axis=0) - np.nanmin(z_scores, axis=0)
         scale = scale * np.maximum(1.0, span / _WIDEST_SPAN)
     return np.asarray(mean, np.float32), np.asarray(scale, np.float32)
 
 
-def _sizes(values: NDArray[np.float64], *, compared: bool) -> NDArray[np.float64]:
-    """(F,) how large each feature gets in rows (r, F), whatever its unit; > 0 also where it is 0 throughout."""
+def _sizes(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(F,) how large each feature gets in rows (r, F); > 0. Of a feature alone the unit does not matter."""
     own = np.nanmax(np.abs(values), axis=0)
-    return np.maximum(own, _beside(own)) if compared else np.where(own > 0, own, _beside(own))
+    return np.where(own > _NOTHING, own, _LEAST_SIZE) if len(own) == 1 else np.maximum(own, _LEAST_SIZE)
 
 
-def _beside(own: NDArray[np.float64]) -> float:
-    """The size that features of these own sizes have at least where they are compared."""
-    return min(_SIZE_BESIDE_OTHERS, float(own.max())) or _SIZE_BESIDE_OTHERS
-
-
-def small_features(rows: NDArray[np.float32], features: Sequence[str], *, window: int) -> tuple[str, ...]:
-    """A remark for each feature whose unit makes its movements vanish beside those of others."""
-    if window == 1 or len(features) == 1:
+def small_features(rows: NDArray[np.float32], features: Sequence[str]) -> tuple[str, ...]:
+    """A remark for each feature whose unit makes its movements vanish under the floor of the scale."""
+    if len(features) == 1:
         return ()
-    values = rows.astype(np.float64)
-    deviation, own = np.nanstd(values, axis=0), np.nanmax(np.abs(values), axis=0)
-    small = (deviation > 0) & (deviation < _SCALE_FLOOR / 10 * _beside(own)) & (own < _beside(own))
+    deviation = np.nanstd(rows, axis=0, dtype=np.float64)
+    small = (deviation > 0) & (deviation < _SCALE_FLOOR / 10) & (np.nanmax(np.abs(rows), axis=0) < _LEAST_SIZE)
     return tuple(
         f"{name} moves by only {moves:.2g}: in a smaller unit it would count for more."
         for name, moves, is_small in zip(features, deviation, small, strict=True)

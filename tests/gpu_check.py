@@ -42,6 +42,8 @@ def report(artifact: Artifact) -> Iterator[str]:
         for provider in ("cpu", "cuda")
     )
     yield f"golden windows of {artifact.manifest.name}: within their tolerances on cpu and cuda"
+    memory = read_gpu_memory()
+    yield "no memory told" if memory is None else f"GPU memory: {memory.used:,} bytes used, {memory.free:,} free"
     yield "largest differences between the two:"
     yield f"{'batch':>6} {'score':>10} {'p_value, relative':>18} {'contribution':>13} {'expected':>10}"
     for rows in BATCHES:
@@ -57,8 +59,6 @@ def report(artifact: Artifact) -> Iterator[str]:
         windows, entity = windows_like_golden(artifact, rows)
         on_cpu, on_cuda = (rate(detector, windows, entity) for detector in quiet)
         yield f"{rows:>6} {on_cpu:>12,.0f} {on_cuda:>12,.0f} {on_cuda / on_cpu:>11.2f}"
-    memory = read_gpu_memory()
-    yield "no memory told" if memory is None else f"GPU memory now: {memory.used:,} bytes used, {memory.free:,} free"
 
 
 def windows_like_golden(artifact: Artifact, rows: int) -> tuple[Windows, list[str]]:

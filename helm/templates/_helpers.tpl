@@ -52,6 +52,17 @@ app.kubernetes.io/component: worker
 {{- end -}}
 {{- end -}}
 
+{{- /* Those of the worker, with memory where none is named. */ -}}
+{{- define "anomaly-worker.resources" -}}
+{{- $resources := deepCopy .Values.resources -}}
+{{- range $of := list $resources.requests $resources.limits -}}
+{{- if and $of (eq (toString $of.memory) "") -}}
+{{- $_ := set $of "memory" (ternary "3Gi" "1Gi" $.Values.gpu.enabled) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $resources -}}
+{{- end -}}
+
 {{- define "anomaly-worker.serviceAccountName" -}}
 {{- default (ternary (include "anomaly-worker.name" .) "default" .Values.serviceAccount.create) .Values.serviceAccount.name -}}
 {{- end -}}

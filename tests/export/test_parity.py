@@ -29,6 +29,14 @@ def test_each_output_is_named_with_its_difference() -> None:
         assert str(difference(other, outputs())).startswith(f"output {name!r} differs by ")
 
 
+def test_a_score_may_be_off_by_a_thousandth_of_the_threshold() -> None:
+    for name in (SCORE, STEP_SCORE):
+        for change, passes in ((9e-4, True), (2e-3, False)):
+            other = outputs()
+            other[name].flat[0] += change
+            assert (difference(other, outputs()) is None) == passes
+
+
 def test_a_p_value_is_compared_by_its_own_size() -> None:
     other = outputs()
     other[P_VALUE][2] *= 2

@@ -479,6 +479,25 @@ def test_tensorrt_is_taken_with_an_image_that_was_named(named: Object) -> None:
     assert "provider: tensorrt" in only("ConfigMap", objects(values))["data"]["worker.yaml"]
 
 
+@pytest.mark.parametrize(
+    ("about", "request_and_limit"),
+    [
+        ({}, ("1Gi", "1Gi")),
+        ({"gpu/enabled": True}, ("3Gi", "3Gi")),
+        ({"gpu/enabled": True, "resources/limits/memory": "8Gi"}, ("3Gi", "8Gi")),
+        ({"resources/requests/memory": "2Gi", "resources/limits/memory": "2Gi"}, ("2Gi", "2Gi")),
+        ({"resources": {"limits": None}}, ("1Gi", None)),
+    ],
+)
+def test_a_worker_on_a_gpu_has_more_memory_unless_told_otherwise(
+    about: Object, request_and_limit: tuple[str | None, str | None]
+) -> None:
+    made = objects(changed(values_of("minimal"), about))
+    (container,) = only("StatefulSet", made)["spec"]["template"]["spec"]["containers"]
+    told = (container["resources"].get(of) or {} for of in ("requests", "limits"))
+    assert tuple(of.get("memory") for of in told) == request_and_limit
+
+
 DIGEST = f"sha256:{'ab' * 32}"
 
 

@@ -14,7 +14,7 @@ from tests.end_to_end.job import Job, wait_until
 from tests.end_to_end.stream import events
 from tests.helm.chart import Object
 from tests.helm.release import PASSWORD, USER, Release, assert_it_trains, training
-from tests.image.podman import ROOT, build, command, podman
+from tests.image.podman import ROOT, build, command, name_of, podman
 from tests.topics import Topics
 
 PATIENCE_S = 120
@@ -45,7 +45,7 @@ class InImages(Release):
         argv = [*container["command"], *container.get("args", [])]
         for name, value in environment.items():
             argv = [word.replace(f"$({name})", value) for word in argv]
-        options = [f"--volume={self.folder}/{part}:/{part}" for part in ("etc/kafka", "etc/anomaly-worker")]
+        options = [f"--volume={self.folder}/{part}:/{part}:ro" for part in ("etc/kafka", "etc/anomaly-worker")]
         for mount in container["volumeMounts"]:
             if mount["name"] in {"model", "training"}:
                 way = "ro" if mount.get("readOnly") else "rw"
@@ -53,7 +53,7 @@ class InImages(Release):
         options += [f"--env={name}={value}" for name, value in environment.items()]
         memory = container["resources"]["limits"]["memory"].removesuffix("i").lower()
         program, *arguments = argv
-        argv = command(build("export"), *arguments, options=(f"--entrypoint={program}", *options), memory=memory)
+        argv = command(name_of("export"), *arguments, options=(f"--entrypoint={program}", *options), memory=memory)
         return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
 
 

@@ -24,11 +24,16 @@ def podman(*arguments: str, check: bool = True, timeout_s: float = 1200) -> str:
     return done.stdout
 
 
+def name_of(target: str) -> str:
+    """What the image of a target of the Dockerfile is called here."""
+    return f"{IMAGE}:{target}"
+
+
 def build(target: str) -> str:
     """The image of a target of the Dockerfile, built from what is in the checkout."""
     if not podman("images", "--quiet", BASE, check=False).strip():
         _make_base()
-    name = f"{IMAGE}:{target}"
+    name = name_of(target)
     podman(
         "build",
         "--network=host",
