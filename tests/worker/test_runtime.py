@@ -1,6 +1,7 @@
 """Which provider is chosen, and what ONNX Runtime is made to do on it."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from worker.runtime import (
     NAMES,
     Provider,
     Runtime,
+    _onnxruntime,
     _providers,
     _Session,
     _told,
@@ -84,6 +86,12 @@ def test_a_library_that_the_loader_does_not_find_is_named(tmp_path: Path) -> Non
     assert missing_library(missing) == str(missing)
     assert missing_library(broken) is None  # the runtime says what is wrong with it
     assert missing_library(Path("libm.so.6")) is None
+
+
+def test_of_a_library_that_lacks_another_the_other_is_named() -> None:
+    installed = Path(_onnxruntime().__file__).parent / "capi"
+    missing = missing_library(installed / "libonnxruntime_providers_tensorrt.so")  # of the wheel for GPUs
+    assert missing is None or re.fullmatch(r"lib\w+\.so(\.\d+)*", missing)  # None on a machine with TensorRT
 
 
 def test_of_a_failure_of_cuda_just_that_is_told() -> None:
