@@ -255,7 +255,7 @@ def _unusable(provider: Provider) -> str | None:
     _load_cuda()
     missing = missing_library(Path(_onnxruntime().__file__).parent / "capi" / f"libonnxruntime_providers_{provider}.so")
     if missing is not None:
-        return f"the loader does not find {missing}; {_NEEDS[provider]}"
+        return f"{NAMES[provider]} lacks {missing}: {_NEEDS[provider]}"
     try:
         _Session(_smallest_model(), provider, None).run({"x": np.zeros(1, dtype=np.float32)})
     except SessionError as error:
