@@ -78,16 +78,19 @@ class Release:
         """What the worker said."""
         return (self.folder / "log").read_text(encoding="utf-8")
 
+    def argv(self, container: Object) -> list[str]:
+        """What a container starts, its variables filled in."""
+        argv = [self.here(word) for word in [*container["command"], *container.get("args", [])]]
+        for name, value in self.environment(container).items():
+            argv = [word.replace(f"$({name})", value) for word in argv]
+        return argv
+
     def run(self, container: Object) -> subprocess.CompletedProcess[str]:
         """Run a container that ends by itself."""
-        environment = self.environment(container)
-        argv = [self.here(word) for word in [*container["command"], *container.get("args", [])]]
-        for name, value in environment.items():
-            argv = [word.replace(f"$({name})", value) for word in argv]
         programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         return subprocess.run(
-            argv,
-            env={**os.environ, **environment, "PATH": programs},
+            self.argv(container),
+            env={**os.environ, **self.environment(container), "PATH": programs},
             capture_output=True,
             text=True,
             check=False,

@@ -41,19 +41,16 @@ class InImages(Release):
 
     def run(self, container: Object) -> "subprocess.CompletedProcess[str]":
         """Run a container that ends by itself, within its limit of memory."""
-        environment = self.environment(container)
-        argv = [*container["command"], *container.get("args", [])]
-        for name, value in environment.items():
-            argv = [word.replace(f"$({name})", value) for word in argv]
-        options = [f"--volume={self.folder}/{part}:/{part}:ro" for part in ("etc/kafka", "etc/anomaly-worker")]
+        program, *arguments = self.argv(container)
+        options = [f"--entrypoint={program}"]
+        options += [f"--volume={self.folder}/{part}:/{part}:ro" for part in ("etc/kafka", "etc/anomaly-worker")]
         for mount in container["volumeMounts"]:
             if mount["name"] in {"model", "training"}:
                 way = "ro" if mount.get("readOnly") else "rw"
                 options.append(f"--volume={self.folder}{mount['mountPath']}:{mount['mountPath']}:{way}")
-        options += [f"--env={name}={value}" for name, value in environment.items()]
+        options += [f"--env={name}={value}" for name, value in self.environment(container).items()]
         memory = container["resources"]["limits"]["memory"].removesuffix("i").lower()
-        program, *arguments = argv
-        argv = command(name_of("export"), *arguments, options=(f"--entrypoint={program}", *options), memory=memory)
+        argv = command(name_of("export"), *arguments, options=tuple(options), memory=memory)
         return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
 
 
