@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.artifacts import make_artifact
-from tests.broker import Cluster
+from tests.broker import AS_KAFKA_SHIPS_IT, Cluster
 from tests.chaos.plan import Plan
 from tests.chaos.proxy import Proxy
 from tests.chaos.traffic import ANY_TIME
@@ -18,14 +18,7 @@ from tests.topics import Topics
 PARTITIONS = 6
 LOOKBACK = 2_000
 NAN_ABOVE = 1e5
-BROKER = {
-    "group.consumer.session.timeout.ms": "3000",
-    # Kafka's own default. A broker that is its partitions' only replica leads none of them for some seconds after a
-    # restart; were it to time out a transaction then, it would end it without writing its markers (seen on Apache Kafka
-    # 4.3.1: "these partitions are likely deleted already and hence can be skipped"), and a later transaction of the
-    # same id would commit what was to be aborted.
-    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "10000",
-}
+BROKER = {"group.consumer.session.timeout.ms": "3000", **AS_KAFKA_SHIPS_IT}
 USERS = {USER: "secret"}
 
 
