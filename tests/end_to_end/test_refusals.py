@@ -24,9 +24,19 @@ def assert_one_sentence(worker: Worker, *words: str) -> None:
         assert word.lower() in sentence.lower(), sentence
 
 
+def timed(words: Sequence[str], folder: Path) -> tuple[subprocess.CompletedProcess[str], float]:
+    """A command, and the seconds that it took."""
+    started = time.monotonic()
+    done = subprocess.run([COMMAND, *words], check=False, capture_output=True, text=True, cwd=folder)
+    return done, time.monotonic() - started
+
+
 @pytest.mark.parametrize("command", [["run"], ["check"], ["capture", "--max-events", "5", "--output", "events.csv"]])
 def test_brokers_out_of_reach_are_told_in_time(tmp_path: Path, command: Sequence[str]) -> None:
-    """In the time that users get where they set none: 15 s from the start of the process to its end."""
+    """In the time that users get where they set none: 15 s from the start of the process to its end.
+
+    On a machine that is busy with other work a process alone may take seconds to start, which are allowed for.
+    """
     kafka = {"bootstrap_servers": f"127.0.0.1:{free_port()}", "group_id": "nobody", "input_topics": ["events"]}
     settings = {
         "model": {"uri": str(make_artifact(tmp_path / "model.onnx", features=("x", "y")))},
@@ -36,15 +46,9 @@ def test_brokers_out_of_reach_are_told_in_time(tmp_path: Path, command: Sequence
     }
     config = tmp_path / "worker.yaml"
     config.write_text(json.dumps(settings))
-    started = time.monotonic()
-    done = subprocess.run(
-        [COMMAND, *command, "--config", config],
-        check=False,
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-    )
-    assert time.monotonic() - started < 15
+    _, start_s = timed(["--help"], tmp_path)
+    done, took_s = timed([*command, "--config", str(config)], tmp_path)
+    assert took_s < 15 + start_s
     assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
     assert "kafka.bootstrap_servers" in done.stderr
 
