@@ -134,18 +134,25 @@ def _done(part: Part, wanted: Result, watch: Watch, trainer: Trainer) -> Result:
     code = code_digest()
     try:
         with tempfile.TemporaryDirectory(prefix="anomaly-benchmark-") as folder:
-            manifest, figures = _judged(part.task(wanted.item), wanted, Path(folder), prefixed, trainer)
+            task, settings = part.task(wanted.item), {**wanted.options, "seed": wanted.seed}
+            manifest, figures = judged(task, settings, Path(folder), prefixed, trainer)
     except ExportError as error:
         return wanted.refused(str(error), code=code)
     return wanted.done(figures, family=manifest.detector.family, seconds=round(time.monotonic() - began, 1), code=code)
 
 
-def _judged(task: Task, wanted: Result, folder: Path, watch: Watch, trainer: Trainer) -> tuple[Manifest, Figures]:
+def judged(
+    task: Task, options: Mapping[str, object], folder: Path, watch: Watch, trainer: Trainer
+) -> tuple[Manifest, Figures]:
+    """Train on a task by these options of `train`, in a folder of its own, and judge what it scores.
+
+    Raises:
+        ExportError: what refuses the training or the scoring.
+    """
     training, scored, output = folder / "training.parquet", folder / "scored.parquet", folder / "model.onnx"
     pyarrow.parquet.write_table(task.training, training)
     pyarrow.parquet.write_table(task.scored, scored)
-    settings = {**task.columns, **wanted.options, "data": [training], "output": output, "seed": wanted.seed}
-    config = load_config(None, settings)
+    config = load_config(None, {**task.columns, **options, "data": [training], "output": output})
     trainer(config, watch)
     content, manifest = read_artifact(output)
     watch.stage("scoring")

@@ -215,6 +215,12 @@ def _add_detector_options(group: "argparse._ArgumentGroup") -> None:
         help="for --kind tabular: differences, ratios, rolling, velocities, or none (default: by the data)",
     )
     group.add_argument(
+        "--levels",
+        metavar="WHOSE",
+        help="for --kind sensor: own = each entity is judged at its own usual level and scale, pooled = all at one "
+        "(default: by the data)",
+    )
+    group.add_argument(
         "--exclude-ranges", metavar="START/END,...", help="times not to learn from, such as known incidents"
     )
     group.add_argument("--detector", metavar="FAMILY", help="see below (default: auto)")

@@ -68,6 +68,6 @@ def raw_scores(module: nn.Module, windows: Windows) -> NDArray[np.float32]:
     """(m,) of a fitted module's windows."""
     scores = []
     for places in np.array_split(np.arange(len(windows)), -(-len(windows) // 1024)):
-        raw, _, _ = module(*map(torch.from_numpy, windows.inputs(places)))
+        raw, _, _ = module(*map(torch.from_numpy, windows.inputs(places).values()))
         scores.append(raw.numpy())
     return np.concatenate(scores)

@@ -27,45 +27,99 @@ class Outputs(NamedTuple):
     step_score: Tensor  # (batch, W)
 
 
-class ScoredDetector(nn.Module):
-    """float32 (batch, W, F) in input units and, where the detector asks for them, seconds (batch, W) -> Outputs.
+class _Scored(nn.Module):
+    """What makes outputs of -log(p).
 
     Score and p-value keep the promise "score > 1 exactly where p_value < alarm rate" to the last bit, compared as
     float32 or as float64: at the border p is held to the float32 numbers on either side of the rate.
     """
 
-    knots: Tensor  # (k,) raw scores where a segment of the curve begins
-    surprise_at_knot: Tensor  # (k,) -log(p)
-    slope: Tensor  # (k,)
-    surprise_at_end: Tensor  # (k,) where the next segment begins
+    def __init__(self, alarm_rate: float) -> None:
+        super().__init__()
+        self.surprise_at_threshold = -math.log(alarm_rate)
+        self.p_above, self.p_below = _neighbours(alarm_rate)
+
+    def outputs(self, surprise: Tensor, blame: Tensor, expected: Tensor) -> Outputs:
+        """Of -log(p) (batch,), blame and expectation (batch, W, F)."""
+        score = surprise / self.surprise_at_threshold
+        p_value = torch.exp(score * -self.surprise_at_threshold).clamp(min=_SMALLEST_P)
+        p_value = torch.where(score > 1, p_value.clamp(max=self.p_below), p_value.clamp(min=self.p_above))
+        # Of all its rows a window says the same: a mean of whole windows' scores finds more than one of rows' errors.
+        step_score = score.unsqueeze(1).expand(-1, blame.shape[1])
+        return Outputs(score, p_value, shares(blame), expected, step_score)
+
+
+class ScoredDetector(_Scored):
+    """float32 (batch, W, F) in input units and, where the detector asks for them, seconds (batch, W) -> Outputs."""
 
     def __init__(self, detector: nn.Module, curve: PValueCurve) -> None:
-        super().__init__()
+        super().__init__(curve.alarm_rate)
         self.detector = detector
-        self.surprise_at_threshold = -math.log(curve.alarm_rate)
-        self.p_above, self.p_below = _neighbours(curve.alarm_rate)
-        self.register_buffer("knots", _float32(curve.knots))
-        self.register_buffer("surprise_at_knot", _float32(curve.surprise))
-        self.register_buffer("slope", _float32(curve.slopes))
-        self.register_buffer("surprise_at_end", _float32(np.append(curve.surprise[1:], _ENDLESS)))
+        self.surprise = Surprise(curve)
 
     def forward(self, window: Tensor, elapsed: Tensor | None = None) -> Outputs:
         """See the class."""
         raw, blame, expected = self.detector(window) if elapsed is None else self.detector(window, elapsed)
-        score = self.surprise(raw) / self.surprise_at_threshold
-        p_value = torch.exp(score * -self.surprise_at_threshold).clamp(min=_SMALLEST_P)
-        p_value = torch.where(score > 1, p_value.clamp(max=self.p_below), p_value.clamp(min=self.p_above))
-        # Of all its rows a window says the same: a mean of whole windows' scores finds more than one of rows' errors.
-        step_score = score.unsqueeze(1).expand(-1, window.shape[1])
-        return Outputs(score, p_value, shares(blame), expected, step_score)
+        return self.outputs(self.surprise(raw), blame, expected)
 
-    def surprise(self, raw: Tensor) -> Tensor:
-        """(batch,) -log(p) of raw scores, before any rounding of p."""
+
+class LevelledDetector(_Scored):
+    """float32 (batch, W, F) in input units and places (batch,) of the windows' entities -> Outputs.
+
+    The detector sees each window at the level and in the scale of its entity; what it expects is led back. A place
+    beyond the table is an unknown entity, as 0 is: they have a level, a scale and a curve of their own.
+    """
+
+    level: Tensor  # (E + 1, F)
+    scale: Tensor  # (E + 1, F)
+
+    def __init__(
+        self,
+        detector: nn.Module,
+        level: NDArray[np.float32],
+        scale: NDArray[np.float32],
+        *,
+        known: PValueCurve,
+        unknown: PValueCurve,
+    ) -> None:
+        super().__init__(known.alarm_rate)
+        self.detector = detector
+        self.of_known, self.of_unknown = Surprise(known), Surprise(unknown)
+        self.register_buffer("level", torch.from_numpy(level))
+        self.register_buffer("scale", torch.from_numpy(scale))
+
+    def forward(self, window: Tensor, entity: Tensor) -> Outputs:
+        """See the class."""
+        is_known = (entity > 0) & (entity < len(self.level))
+        place = torch.where(is_known, entity, 0)
+        level, scale = (table.index_select(0, place).unsqueeze(1) for table in (self.level, self.scale))
+        raw, blame, expected = self.detector((window - level) / scale)
+        surprise = torch.where(is_known, self.of_known(raw), self.of_unknown(raw))
+        return self.outputs(surprise, blame, expected * scale + level)
+
+
+class Surprise(nn.Module):
+    """Raw scores (batch,) -> -log(p) (batch,), before any rounding of p."""
+
+    knots: Tensor  # (k,) raw scores where a segment of the curve begins
+    at_knot: Tensor  # (k,) -log(p)
+    slope: Tensor  # (k,)
+    at_end: Tensor  # (k,) where the next segment begins
+
+    def __init__(self, curve: PValueCurve) -> None:
+        super().__init__()
+        self.register_buffer("knots", _float32(curve.knots))
+        self.register_buffer("at_knot", _float32(curve.surprise))
+        self.register_buffer("slope", _float32(curve.slopes))
+        self.register_buffer("at_end", _float32(np.append(curve.surprise[1:], _ENDLESS)))
+
+    def forward(self, raw: Tensor) -> Tensor:
+        """See the class."""
         passed = (raw.unsqueeze(1) >= self.knots[1:]).to(raw.dtype).sum(dim=1).to(torch.int64)
         beyond = raw - self.knots.index_select(0, passed)
-        rising = self.surprise_at_knot.index_select(0, passed) + beyond * self.slope.index_select(0, passed)
+        rising = self.at_knot.index_select(0, passed) + beyond * self.slope.index_select(0, passed)
         # Rounding must not lift the end of one segment above the beginning of the next.
-        return torch.minimum(rising, self.surprise_at_end.index_select(0, passed))
+        return torch.minimum(rising, self.at_end.index_select(0, passed))
 
 
 def shares(blame: Tensor) -> Tensor:

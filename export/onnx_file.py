@@ -24,7 +24,7 @@ _OPSET = 20
 _LARGEST_BATCH = 65_536
 
 
-def to_onnx(module: nn.Module, example: Mapping[str, NDArray[np.float32]]) -> onnx.ModelProto:
+def to_onnx(module: nn.Module, example: Mapping[str, NDArray[np.float32 | np.int64]]) -> onnx.ModelProto:
     """The module as a graph with a free batch axis; `example` holds its inputs by name, a batch of at least 2.
 
     Raises:

@@ -15,7 +15,7 @@ from schemas.manifest import Tolerance
 
 BATCHES = (1, 3, 64, 1000)
 _OF_THE_THRESHOLD = 1e-3
-Arrays = Mapping[str, NDArray[np.float32]]
+Arrays = Mapping[str, NDArray[np.float32 | np.int64]]
 
 
 @torch.no_grad()

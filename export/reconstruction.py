@@ -222,10 +222,15 @@ def normalisation(
     for name, count in zip(features, known, strict=True):
         if count == 0:
             raise DataError(f"feature {name!r} has no value in the training rows; leave it out with --features.")
+    return mean_and_scale(rows, window=window)
+
+
+def mean_and_scale(rows: NDArray[np.float32], *, window: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """As `normalisation`, of features that all have a value."""
     values = rows.astype(np.float64)
     floor = _SCALE_FLOOR * _sizes(values)
     mean, scale = np.nanmean(values, axis=0), np.maximum(np.nanstd(values, axis=0), floor)
-    if window > 1 and len(features) > 1:
+    if window > 1 and values.shape[1] > 1:
         z_scores = np.clip((values - mean) / scale, -CLIP, CLIP)
         span = np.nanmax(z_scores, axis=0) - np.nanmin(z_scores, axis=0)
         scale = scale * np.maximum(1.0, span / _WIDEST_SPAN)

@@ -1,5 +1,6 @@
 """What `train` tells when it is done, as text. Knows no torch and no files."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +15,8 @@ FOLDS = "calibration_folds"
 """Under this name they tell how many others were trained to calibrate by, where no windows were held back for it."""
 CURVE = "curve"
 """Under this name they tell, round by round: epoch, training and validation error."""
+LEVELS = "levels"
+"""Under this name they tell how many entities are judged at a level of their own, and what that saves."""
 _ENOUGH_WINDOWS = 100  # to calibrate on, whatever the alarm rate
 _POINTS_SHOWN = 6
 _BAR = 40  # characters
@@ -86,6 +89,17 @@ def few_windows(*, windows: int, alarm_rate: float) -> tuple[str, ...]:
         f"{1 / windows:.2g} are extrapolated by an exponential tail."
     )
     return (remark,)
+
+
+def levels_in_words(having: int, entities: int, saving: float) -> str:
+    """A sentence about entities that are judged at their own level; `saving` in nats a value."""
+    times = math.exp(saving)
+    likely = f"{times:.2g}" if times < 10 else f"{times:,.0f}"
+    which = "each entity is" if having == entities else f"{having:,} of {entities:,} entities are each"
+    return (
+        f"{which} judged at its own usual level and scale, by which held-back values are {likely} times "
+        "as likely as by those of all; entities that are unknown are judged by those (--levels pooled: all of them)."
+    )
 
 
 def curve_in_words(curve: Sequence[tuple[int, float, float]]) -> str:

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from export.artifact import sealed_artifact, write_file
 from export.calibration import PValueCurve, fit_curve
@@ -19,11 +20,21 @@ from export.detector import Fitted, raw_scores
 from export.errors import DataError, UsageError
 from export.families import FAMILIES, Family, baseline, either, make_detector
 from export.golden import golden_inputs, probing_inputs
-from export.graph import ScoredDetector
+from export.graph import LevelledDetector, ScoredDetector
+from export.levels import WORTH, Levels, fit_levels, require_levels
 from export.onnx_file import to_onnx
 from export.parity import BATCHES, check_parity, tolerances, torch_outputs
 from export.recommendation import fewest_windows, lets_all_train, recommended
-from export.report import FOLDS, PCA_VALIDATION_ERROR, VALIDATION_ERROR, TrainingReport, beside_pca, few_windows
+from export.report import (
+    FOLDS,
+    LEVELS,
+    PCA_VALIDATION_ERROR,
+    VALIDATION_ERROR,
+    TrainingReport,
+    beside_pca,
+    few_windows,
+    levels_in_words,
+)
 from export.search import Space
 from export.time_ranges import time_ranges
 from export.training_config import TrainingConfig
@@ -84,25 +95,33 @@ def train(config: TrainingConfig, watch: Watch, *, families: Mapping[str, Family
     space = None if config.search is None else Space.of(config, dataset.columns.features, families)
     watch.stage("cutting windows")
     parts = _parts(dataset, survey, config, watch)
+    levels = _levels(config, survey, parts)
+    seen, strangers = (parts, None) if levels is None else levels.levelled(parts)
     watch.stage("preparing torch")
     with _repeatable(config.threads):
         found = None
         if space is not None:
             watch.stage("searching")
-            found = space.search(parts, data_sha256=survey.sha256, on_trial=watch.trial)
+            found = space.search(seen, data_sha256=survey.sha256, on_trial=watch.trial)
             config = found.config
             detector = make_detector(config, dataset.columns.features, families)
         watch.stage("training")
-        fitted = detector.fit(parts.training, parts.validation, training_rows=parts.training_rows, on_epoch=watch.epoch)
+        fitted = detector.fit(seen.training, seen.validation, training_rows=seen.training_rows, on_epoch=watch.epoch)
         if found is not None:
             fitted = replace(fitted, hyperparameters={**fitted.hyperparameters, **found.hyperparameters})
-        fitted = _beside_baseline(fitted, baseline(config, dataset.columns.features), parts)
+        fitted = _beside_baseline(fitted, baseline(config, dataset.columns.features), seen)
+        fitted = _at_levels(fitted, levels, entities=len(survey.entities))
         watch.stage("calibrating")
-        fitted, raw = _held_to_unseen(fitted, detector, parts, watch)
+        fitted, raw = _held_to_unseen(fitted, detector, seen, watch)
         curve = fit_curve(raw, alarm_rate=config.alarm_rate)
         watch.stage("exporting")
         manifest = _manifest(config, dataset, survey, parts=parts, fitted=fitted, curve=curve, family=detector.family)
-        content = _checked_file(config, ScoredDetector(fitted.module, curve), parts.calibration, manifest)
+        if levels is None or strangers is None:
+            content = _checked_file(config, ScoredDetector(fitted.module, curve), parts.calibration, manifest)
+        else:
+            manifest = manifest.model_copy(update={"entities": list(levels.names)})
+            module = _levelled(fitted.module, levels, known=curve, strangers=strangers)
+            content = _checked_file(config, module, levels.seen(parts.calibration, parts.entity), manifest)
     write_file(content, config.output)
     report = _report(config, dataset, survey, parts=parts, fitted=fitted, curve=curve, content=content)
     return report if found is None else replace(report, search=found.report)
@@ -143,6 +162,35 @@ def _parts(dataset: Dataset, survey: Survey, config: TrainingConfig, watch: Watc
                 f"{fewest} are needed; give more data{smaller}."
             )
     return joined(parts) if lets_all_train(parts) else parts
+
+
+def _levels(config: TrainingConfig, survey: Survey, parts: Parts) -> Levels | None:
+    """What each entity is judged at; None where all are judged at one level."""
+    if config.levels == "pooled" or config.event_kind != "sensor" or len(survey.entities) == 1:
+        return None
+    levels = fit_levels(parts, survey.entities, window=config.window_rows)
+    if config.levels == "own":
+        return require_levels(levels, window=config.window_rows)
+    return levels if levels is not None and levels.saving >= WORTH else None
+
+
+def _at_levels(fitted: Fitted, levels: Levels | None, *, entities: int) -> Fitted:
+    """With what is told of the levels."""
+    if levels is None:
+        return fitted
+    return replace(
+        fitted,
+        hyperparameters={
+            **fitted.hyperparameters,
+            LEVELS: {"entities": len(levels.names), "saving": round(levels.saving, 3)},
+        },
+        remarks=(*fitted.remarks, levels_in_words(len(levels.names), entities, levels.saving)),
+    )
+
+
+def _levelled(module: nn.Module, levels: Levels, *, known: PValueCurve, strangers: Windows) -> LevelledDetector:
+    unknown = fit_curve(raw_scores(module, strangers), alarm_rate=known.alarm_rate)
+    return LevelledDetector(module, levels.level, levels.scale, known=known, unknown=unknown)
 
 
 def _held_to_unseen(
@@ -189,7 +237,7 @@ def _repeatable(threads: int) -> Iterator[None]:
         torch.use_deterministic_algorithms(mode=before[1])
 
 
-def _checked_file(config: TrainingConfig, module: ScoredDetector, windows: Windows, manifest: Manifest) -> bytes:
+def _checked_file(config: TrainingConfig, module: nn.Module, windows: Windows, manifest: Manifest) -> bytes:
     """The sealed file, once ONNX Runtime was seen to agree with PyTorch about it. Raises ParityError otherwise."""
     probes = probing_inputs(windows, min_length=config.warm_length, seed=config.seed)
     golden = golden_inputs(windows, min_length=config.warm_length)

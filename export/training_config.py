@@ -52,6 +52,7 @@ class TrainingConfig(BaseModel):
         ]
         | None
     ) = None
+    levels: Literal["own", "pooled"] | None = None
     exclude_ranges: Annotated[list[str], BeforeValidator(_split_at_commas), Field(min_length=1)] | None = None
     detector: str = "auto"
     window: Annotated[int, Ge(1), Le(4096)] | None = None
@@ -101,6 +102,14 @@ class TrainingConfig(BaseModel):
             raise ValueError("--derive velocities needs --timestamp: without times there is no last hour")
         if self.output.suffix != ".onnx":
             raise ValueError(f"--output {self.output}: its name must end in .onnx")
+        return self
+
+    @model_validator(mode="after")
+    def _levels_of_entities(self) -> "TrainingConfig":
+        if self.levels is not None and (self.kind not in {None, "sensor"} or self.window == 1):
+            raise ValueError("--levels is for windows of several events: leave it out, or give --kind sensor")
+        if self.levels == "own" and self.entity is None:
+            raise ValueError("--levels own needs --entity: without it all rows are of one")
         return self
 
     @model_validator(mode="after")

@@ -86,6 +86,6 @@ def through(view: View, windows: Windows) -> Windows:
     """The same windows as the detector behind the view sees them: one row of derived inputs each."""
     rows = np.empty((len(windows), len(view.names)), dtype=np.float32)
     for places in np.array_split(np.arange(len(windows)), -(-len(windows) // _AT_ONCE)):
-        window, *elapsed = map(torch.from_numpy, windows.inputs(places))
+        window, *elapsed = map(torch.from_numpy, windows.inputs(places).values())
         rows[places] = view.derived(window, elapsed[0] if elapsed else None).numpy()
     return Windows(rows=rows, last=np.arange(len(rows)), length=np.ones(len(rows), dtype=np.int64), window=1)

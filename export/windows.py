@@ -11,6 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.split import CALIBRATION, EXCLUDED, TRAINING, VALIDATION, part_of
+from schemas.artifact import ELAPSED, ENTITY, WINDOW
+
+Inputs = dict[str, NDArray[np.float32 | np.int64]]
+"""What a graph takes, by the contract's names and in their order."""
 
 _STATISTIC_ROWS = 500_000  # mean, deviation and quantiles gain nothing from more
 
@@ -37,6 +41,8 @@ class Windows:
     window: int
     time_ms: NDArray[np.int64] | None = None
     """(n,) of the rows, where the time between events counts."""
+    entity: NDArray[np.int64] | None = None
+    """(n,) of the rows, where it counts whose they are: as the contract's `entity`."""
 
     def __len__(self) -> int:
         """The number of windows."""
@@ -60,10 +66,15 @@ class Windows:
         seconds[age >= self.length[places, None]] = np.nan
         return seconds
 
-    def inputs(self, places: NDArray[np.int64]) -> tuple[NDArray[np.float32], ...]:
-        """What a detector takes: the windows and, where times are known, the seconds that have elapsed."""
+    def inputs(self, places: NDArray[np.int64]) -> Inputs:
+        """What a detector takes: the windows and, where they are known, the seconds that have elapsed, the entities."""
+        inputs: Inputs = {WINDOW: self.take(places)}
         elapsed = self.elapsed(places)
-        return (self.take(places),) if elapsed is None else (self.take(places), elapsed)
+        if elapsed is not None:
+            inputs[ELAPSED] = elapsed
+        if self.entity is not None:
+            inputs[ENTITY] = self.entity[self.last[places]]
+        return inputs
 
     def spread(self, count: int) -> "Windows":
         """At most `count` of them, evenly spread."""
@@ -91,8 +102,15 @@ class Parts:
     validation: Windows
     calibration: Windows
     training_rows: NDArray[np.float32]  # (r, F), of very many an even part
+    entity: NDArray[np.int32]  # (n,) of all rows that the windows share, sorted
+    part: NDArray[np.int8]  # (n,) the same rows', as export.split names them
     excluded_rows: int = 0
     folds: int = 0
+
+
+def statistic_rows(part: NDArray[np.int8]) -> NDArray[np.int64]:
+    """(r,) the training rows that statistics are learnt from, where the parts of all rows are these."""
+    return _spread(np.flatnonzero(part == TRAINING), _STATISTIC_ROWS)
 
 
 def _spread(places: NDArray[np.int64], count: int) -> NDArray[np.int64]:
@@ -148,7 +166,9 @@ def cut(
         training=windows_of(TRAINING),
         validation=windows_of(VALIDATION),
         calibration=windows_of(CALIBRATION),
-        training_rows=sorted_sample.features[_spread(np.flatnonzero(part == TRAINING), _STATISTIC_ROWS)],
+        training_rows=sorted_sample.features[statistic_rows(part)],
+        entity=sorted_sample.entity,
+        part=part,
         excluded_rows=int(excluded.sum()),
     )
 

@@ -70,7 +70,7 @@ class Tensor(_Model):
     data: str
 
     @classmethod
-    def of(cls, array: NDArray[np.float32] | NDArray[np.int64]) -> "Tensor":
+    def of(cls, array: NDArray[np.float32 | np.int64]) -> "Tensor":
         """The array as it crosses the boundary."""
         dtype: Literal["float32", "int64"] = "int64" if array.dtype == np.int64 else "float32"
         little_endian = np.ascontiguousarray(array, dtype=np.dtype(dtype).newbyteorder("<"))

@@ -1,0 +1,310 @@
+"""Entities of unlike sizes as one detector sees them, and what the worker makes of the file."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+import torch
+
+from export.artifact import read_manifest
+from export.calibration import fit_curve
+from export.errors import DataError, UsageError
+from export.golden import golden_inputs, probing_inputs
+from export.graph import LevelledDetector, ScoredDetector
+from export.levels import WORTH, Levels, fit_levels
+from export.parity import runtime_session
+from export.report import TrainingReport, levels_in_words
+from export.training import train
+from export.windows import Parts, Sample, cut
+from schemas.artifact import ENTITY, EXPECTED, SCORE, WINDOW
+from tests.export.conftest import FEATURES, SilentWatch, config, machine
+from worker.batch import Windows as WorkerWindows
+from worker.detector import Detector, ExplainRule
+from worker.model_store import load_artifact
+
+W = 16
+SIZES: Mapping[str, float] = {"small": 0.01, "usual": 1.0, "large": 100.0}
+"""Of machines that are otherwise alike."""
+
+
+def rows_of(name: str, rows: int = 1500) -> np.ndarray:
+    return machine(rows, seed=list(SIZES).index(name)) * np.float32(SIZES[name])
+
+
+def parts_of(*entities: np.ndarray) -> Parts:
+    """The windows of these entities' rows."""
+    lengths = [len(rows) for rows in entities]
+    sample = Sample(
+        entity=np.repeat(np.arange(len(lengths), dtype=np.int32), lengths),
+        position=np.concatenate([np.arange(length) for length in lengths]),
+        event_time_ms=None,
+        features=np.concatenate(entities).astype(np.float32),
+        scored=np.ones(sum(lengths), dtype=np.bool_),
+        rows_of_entity=np.array(lengths),
+    )
+    return cut(sample, window=W, min_length=W // 2, max_gap_ms=None)
+
+
+def levels_of(*entities: np.ndarray) -> Levels:
+    found = fit_levels(parts_of(*entities), [f"m{place}" for place in range(len(entities))], window=W)
+    assert found is not None
+    return found
+
+
+def table(sizes: Mapping[str, float], rows: int = 1500) -> pa.Table:
+    values = np.concatenate([machine(rows, seed=place) * size for place, size in enumerate(sizes.values())])
+    columns = {name: values[:, place].astype(np.float64) for place, name in enumerate(FEATURES)}
+    return pa.table({"machine": np.repeat(list(sizes), rows), **columns})
+
+
+@pytest.fixture(scope="module")
+def unlike(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Machines of all sizes."""
+    path = tmp_path_factory.mktemp("unlike") / "machines.parquet"
+    pyarrow.parquet.write_table(table(SIZES), path)
+    return path
+
+
+def trained_on(data: Path, output: Path, **settings: object) -> TrainingReport:
+    return train(config(data, output, timestamp=None, **settings), SilentWatch())
+
+
+@pytest.fixture(scope="module")
+def by_size(unlike: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainingReport:
+    """What the data say without being asked."""
+    return trained_on(unlike, tmp_path_factory.mktemp("levels") / "own.onnx")
+
+
+@pytest.fixture(scope="module")
+def pooled(unlike: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainingReport:
+    return trained_on(unlike, tmp_path_factory.mktemp("levels") / "pooled.onnx", levels="pooled")
+
+
+def scores(path: Path, rows: np.ndarray, entity: int | None) -> np.ndarray:
+    """Of every full window of one machine."""
+    windows = np.lib.stride_tricks.sliding_window_view(rows, W, axis=0).transpose(0, 2, 1)
+    inputs = {WINDOW: np.ascontiguousarray(windows)}
+    if entity is not None:
+        inputs[ENTITY] = np.full(len(windows), entity, np.int64)
+    (score,) = runtime_session(path.read_bytes()).run([SCORE], inputs)
+    return np.asarray(score)
+
+
+def with_a_jump(name: str) -> np.ndarray:
+    """New rows of a machine whose first feature leaves its range at the end, by less than a large one moves."""
+    rows = machine(200, seed=7) * np.float32(SIZES[name])
+    rows[-3:, 0] += 60 * SIZES[name]
+    return rows
+
+
+def test_each_entity_has_the_level_and_scale_of_its_own_training_rows() -> None:
+    found = levels_of(rows_of("small"), rows_of("large"))
+    training = slice(0, int(0.7 * 1500))
+    for place, name in ((1, "small"), (2, "large")):
+        rows = rows_of(name)[training].astype(np.float64)
+        np.testing.assert_allclose(found.level[place], rows.mean(axis=0), rtol=1e-4)
+        spread = np.maximum(rows.std(axis=0), (rows.max(axis=0) - rows.min(axis=0)) / 4)
+        np.testing.assert_allclose(found.scale[place], np.maximum(spread, 0.05), rtol=0.05)
+    assert (found.level[0] > found.level[1]).all()
+    assert (found.level[0] < found.level[2]).all()
+    assert found.names == ("m0", "m1")
+
+
+def test_entities_of_one_size_save_nothing_and_of_all_sizes_much() -> None:
+    alike = levels_of(machine(1500, seed=0), machine(1500, seed=1), machine(1500, seed=2))
+    unlike = levels_of(*(rows_of(name) for name in SIZES))
+    assert abs(alike.saving) < 0.1 < WORTH < unlike.saving
+
+
+def test_one_entity_of_another_size_is_not_the_typical_one() -> None:
+    """Four of five would gain nothing by a level of their own, but that the fifth drowns them all."""
+    alone = levels_of(*(machine(1500, seed=seed) for seed in range(4)), rows_of("large"))
+    assert alone.saving > WORTH
+
+
+def test_an_entity_without_rows_enough_is_seen_as_unknown_ones_are() -> None:
+    few = 2 * W
+    found = levels_of(rows_of("small"), rows_of("usual"), rows_of("large")[:few])
+    assert found.names == ("m0", "m1")
+    assert found.place.tolist() == [1, 2, 0]
+
+
+def test_there_are_no_levels_where_no_entity_has_rows_enough() -> None:
+    parts = parts_of(*(machine(3 * W, seed=seed) for seed in range(4)))
+    assert fit_levels(parts, [f"m{place}" for place in range(4)], window=W) is None
+
+
+def test_a_feature_that_an_entity_never_had_is_taken_at_the_level_of_all() -> None:
+    without = rows_of("usual")
+    without[:, 1] = np.nan
+    found = levels_of(rows_of("small"), without)
+    assert found.level[2, 1] == found.level[0, 1]
+    assert found.scale[2, 1] == found.scale[0, 1]
+    assert np.isfinite(found.level).all()
+
+
+def test_no_more_entities_are_named_than_a_file_may_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("export.levels._MOST_ENTITIES", 2)
+    found = levels_of(rows_of("small", 900), rows_of("usual", 1200), rows_of("large", 1500))
+    assert found.names == ("m1", "m2"), "the longest histories, in the data's order"
+
+
+def test_the_detector_sees_known_entities_alike_and_some_windows_as_of_unknown_ones() -> None:
+    parts = parts_of(*(rows_of(name) for name in SIZES))
+    found = fit_levels(parts, list(SIZES), window=W)
+    assert found is not None
+    seen, strangers = found.levelled(parts)
+    own = seen.training.rows[seen.training.last[: len(parts.training)]]
+    for place in range(3):
+        of_one = own[parts.entity[parts.training.last] == place]
+        np.testing.assert_allclose(of_one.mean(axis=0), 0, atol=0.05)
+        assert (of_one.std(axis=0) > 0.2).all()
+    assert len(seen.training) == len(parts.training) + len(parts.training) // 8
+    assert len(seen.calibration) == len(strangers) == len(parts.calibration)
+    strange = strangers.rows[strangers.last]
+    np.testing.assert_allclose(
+        strange, (parts.calibration.rows[parts.calibration.last] - found.level[0]) / found.scale[0], rtol=1e-5
+    )
+
+
+def test_unlike_entities_are_judged_each_at_its_own_level(by_size: TrainingReport, pooled: TrainingReport) -> None:
+    manifest = read_manifest(by_size.output)
+    assert manifest.entities == list(SIZES)
+    assert manifest.detector.hyperparameters["levels"]["entities"] == 3
+    assert any("each entity is judged at its own usual level and scale" in remark for remark in by_size.remarks)
+    assert read_manifest(pooled.output).entities == []
+    assert "levels" not in read_manifest(pooled.output).detector.hyperparameters
+
+
+@pytest.mark.parametrize("name", list(SIZES))
+def test_a_jump_is_found_in_a_machine_of_any_size(by_size: TrainingReport, name: str) -> None:
+    score = scores(by_size.output, with_a_jump(name), 1 + list(SIZES).index(name))
+    assert score[-3:].min() > 1
+    assert np.median(score[:-3]) < 0.5
+
+
+def test_without_levels_a_small_machine_hides_among_the_large_ones(pooled: TrainingReport) -> None:
+    score = scores(pooled.output, with_a_jump("small"), None)
+    assert score.max() < 1
+
+
+def test_like_entities_are_pooled_unless_it_is_asked_otherwise(tmp_path: Path) -> None:
+    data = tmp_path / "alike.parquet"
+    pyarrow.parquet.write_table(table({"a": 1.0, "b": 1.0}), data)
+    fast = {"detector": "pca", "epochs": None}
+    chosen = trained_on(data, tmp_path / "chosen.onnx", **fast)
+    asked = trained_on(data, tmp_path / "asked.onnx", levels="own", **fast)
+    assert read_manifest(chosen.output).entities == []
+    assert read_manifest(asked.output).entities == ["a", "b"]
+
+
+def test_the_same_data_give_the_same_file(unlike: Path, tmp_path: Path) -> None:
+    digests = [trained_on(unlike, tmp_path / "machines.onnx", detector="pca", epochs=None).digest for _ in range(2)]
+    assert digests[0] == digests[1]
+
+
+def test_normal_windows_of_known_and_unknown_machines_keep_to_the_alarm_rate(unlike: Path, tmp_path: Path) -> None:
+    output = trained_on(unlike, tmp_path / "often.onnx", alarm_rate=0.05).output
+    held_back = {name: rows_of(name)[1200:] for name in SIZES}
+    known = np.concatenate([scores(output, rows, place) for place, rows in enumerate(held_back.values(), start=1)])
+    unknown = np.concatenate([scores(output, rows, 0) for rows in held_back.values()])
+    assert 0.02 < np.mean(known > 1) < 0.1
+    assert 0.02 < np.mean(unknown > 1) < 0.1
+
+
+def test_the_worker_scores_by_the_entities_names(by_size: TrainingReport) -> None:
+    detector = Detector(
+        load_artifact(str(by_size.output), sha256=None), provider="cpu", threads=1, explain=ExplainRule("all", 1.0)
+    )
+    names = [*SIZES, "nobody knows"]
+    windows = np.stack([with_a_jump(name)[-W:] for name in SIZES] + [with_a_jump("usual")[-W:]])
+    ones = np.ones(4, np.int64)
+    said = detector.score(
+        WorkerWindows(
+            values=windows,
+            elapsed=None,
+            length=ones * W,
+            first_offset=ones,
+            truncated=np.zeros(4, np.bool_),
+            digest=ones.astype(np.uint64),
+        ),
+        names,
+    )
+    wanted = runtime_session(by_size.output.read_bytes()).run(
+        [SCORE, EXPECTED], {WINDOW: windows, ENTITY: np.array([1, 2, 3, 0])}
+    )
+    np.testing.assert_allclose(said.score, wanted[0], rtol=1e-5)
+    np.testing.assert_allclose(said.explanation.expected, wanted[1], rtol=1e-5)
+    for place, size in enumerate(SIZES.values()):
+        expected = said.explanation.expected[place, :-3] / size
+        np.testing.assert_allclose(expected, windows[place, :-3] / size, atol=30)  # in the units of the entity
+
+
+class Echo(torch.nn.Module):
+    """The largest value is the raw score; everything is blamed and expected as it is seen."""
+
+    def forward(self, window: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        return window.abs().amax(dim=(1, 2)), window.abs(), window
+
+
+def test_places_beyond_the_table_are_unknown_entities() -> None:
+    known, unknown = (
+        fit_curve(np.random.default_rng(0).exponential(scale, 2000).astype(np.float32), alarm_rate=0.01)
+        for scale in (1.0, 3.0)
+    )
+    level, scale = np.array([[0.0], [10.0]], np.float32), np.array([[1.0], [2.0]], np.float32)
+    detector = LevelledDetector(Echo(), level, scale, known=known, unknown=unknown)
+    window = torch.tensor([[[16.0]]]).expand(5, -1, -1)
+    said = detector(window, torch.tensor([1, 0, 2, -1, 2**40]))
+    np.testing.assert_allclose(said.expected.flatten(), 16, rtol=1e-6)
+    plain = [
+        ScoredDetector(Echo(), curve)(torch.tensor([[[seen]]])).score for curve, seen in ((known, 3.0), (unknown, 16.0))
+    ]
+    np.testing.assert_allclose(said.score, [plain[0].item(), *[plain[1].item()] * 4], rtol=1e-6)
+
+
+def test_golden_windows_show_known_and_unknown_entities() -> None:
+    parts = parts_of(*(rows_of(name) for name in SIZES))
+    found = fit_levels(parts, list(SIZES), window=W)
+    assert found is not None
+    seen = found.seen(parts.calibration, parts.entity)
+    golden = golden_inputs(seen, min_length=8)[ENTITY]
+    assert golden.dtype == np.int64
+    assert set(golden.tolist()) == {0, 1, 2, 3}
+    assert (probing_inputs(seen, min_length=8, seed=0)[ENTITY] == 0).mean() > 0.15
+    assert ENTITY not in golden_inputs(parts.calibration, min_length=8)
+    assert (replace(seen, entity=None).inputs(np.arange(3))).keys() == {WINDOW}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"levels": "own", "entity": None}, "--levels own needs --entity"),
+        ({"levels": "own", "kind": "tabular", "window": None}, "--levels is for windows of several events"),
+        ({"levels": "pooled", "window": 1}, "--levels is for windows of several events"),
+        ({"levels": "mine"}, "--levels must be 'own' or 'pooled', not 'mine'"),
+    ],
+)
+def test_levels_that_make_no_sense_are_refused(
+    unlike: Path, tmp_path: Path, settings: dict[str, object], words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        trained_on(unlike, tmp_path / "model.onnx", **settings)
+
+
+def test_own_levels_of_entities_that_are_too_short_are_refused(tmp_path: Path) -> None:
+    data = tmp_path / "short.parquet"
+    pyarrow.parquet.write_table(table({f"m{place}": 1.0 for place in range(30)}, rows=60), data)
+    with pytest.raises(DataError, match="--levels own: no entity has 48 training rows, 3 windows"):
+        trained_on(data, tmp_path / "model.onnx", levels="own")
+
+
+def test_the_remark_tells_whom_it_is_about() -> None:
+    assert levels_in_words(3, 3, 1.5).startswith("each entity is judged at its own usual level and scale")
+    assert "4.5 times as likely" in levels_in_words(3, 3, 1.5)
+    assert levels_in_words(1200, 3000, 8).startswith("1,200 of 3,000 entities are each judged")
+    assert "2,981 times as likely" in levels_in_words(1200, 3000, 8)
