@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.errors import DataError
-from export.reconstruction import CLIP, mean_and_scale
+from export.reconstruction import CLIP, mean_and_scale, normalisation
 from export.split import CALIBRATION, TRAINING, VALIDATION
 from export.windows import Parts, Windows, statistic_rows
 
@@ -72,20 +72,24 @@ class Levels:
         return (rows - self.level[place]) / self.scale[place]
 
 
-def fit_levels(parts: Parts, names: Sequence[str], *, window: int) -> Levels | None:
+def fit_levels(parts: Parts, names: Sequence[str], features: Sequence[str], *, window: int) -> Levels | None:
     """What the training rows say of each entity; None where none has rows enough for a level of its own.
 
     Args:
         parts: Windows of several rows.
         names: (entities,) of the data, in the order of `parts.entity`.
+        features: (F,) their names.
         window: W.
+
+    Raises:
+        DataError: a feature has no value at all.
     """
     rows, entity, part = parts.training.rows, parts.entity, parts.part
     begin, end = (np.searchsorted(entity, np.arange(len(names)), side) for side in ("left", "right"))
     having = _long_enough(entity, part, len(names), window)
     if not len(having):
         return None
-    pooled = mean_and_scale(parts.training_rows, window=window)
+    pooled = normalisation(parts.training_rows, features, window=window)
     levels, scales, savings = [pooled[0]], [pooled[1]], []
     for one in having:
         of_one = slice(begin[one], end[one])

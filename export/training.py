@@ -95,7 +95,7 @@ def train(config: TrainingConfig, watch: Watch, *, families: Mapping[str, Family
     space = None if config.search is None else Space.of(config, dataset.columns.features, families)
     watch.stage("cutting windows")
     parts = _parts(dataset, survey, config, watch)
-    levels = _levels(config, survey, parts)
+    levels = _levels(config, dataset, survey, parts)
     seen, strangers = (parts, None) if levels is None else levels.levelled(parts)
     watch.stage("preparing torch")
     with _repeatable(config.threads):
@@ -164,11 +164,11 @@ def _parts(dataset: Dataset, survey: Survey, config: TrainingConfig, watch: Watc
     return joined(parts) if lets_all_train(parts) else parts
 
 
-def _levels(config: TrainingConfig, survey: Survey, parts: Parts) -> Levels | None:
+def _levels(config: TrainingConfig, dataset: Dataset, survey: Survey, parts: Parts) -> Levels | None:
     """What each entity is judged at; None where all are judged at one level."""
     if config.levels == "pooled" or config.event_kind != "sensor" or len(survey.entities) == 1:
         return None
-    levels = fit_levels(parts, survey.entities, window=config.window_rows)
+    levels = fit_levels(parts, survey.entities, dataset.columns.features, window=config.window_rows)
     if config.levels == "own":
         return require_levels(levels, window=config.window_rows)
     return levels if levels is not None and levels.saving >= WORTH else None

@@ -50,7 +50,7 @@ def parts_of(*entities: np.ndarray) -> Parts:
 
 
 def levels_of(*entities: np.ndarray) -> Levels:
-    found = fit_levels(parts_of(*entities), [f"m{place}" for place in range(len(entities))], window=W)
+    found = fit_levels(parts_of(*entities), [f"m{place}" for place in range(len(entities))], FEATURES, window=W)
     assert found is not None
     return found
 
@@ -135,7 +135,7 @@ def test_an_entity_without_rows_enough_is_seen_as_unknown_ones_are() -> None:
 
 def test_there_are_no_levels_where_no_entity_has_rows_enough() -> None:
     parts = parts_of(*(machine(3 * W, seed=seed) for seed in range(4)))
-    assert fit_levels(parts, [f"m{place}" for place in range(4)], window=W) is None
+    assert fit_levels(parts, [f"m{place}" for place in range(4)], FEATURES, window=W) is None
 
 
 def test_a_feature_that_an_entity_never_had_is_taken_at_the_level_of_all() -> None:
@@ -155,7 +155,7 @@ def test_no_more_entities_are_named_than_a_file_may_hold(monkeypatch: pytest.Mon
 
 def test_the_detector_sees_known_entities_alike_and_some_windows_as_of_unknown_ones() -> None:
     parts = parts_of(*(rows_of(name) for name in SIZES))
-    found = fit_levels(parts, list(SIZES), window=W)
+    found = fit_levels(parts, list(SIZES), FEATURES, window=W)
     assert found is not None
     seen, strangers = found.levelled(parts)
     own = seen.training.rows[seen.training.last[: len(parts.training)]]
@@ -269,7 +269,7 @@ def test_places_beyond_the_table_are_unknown_entities() -> None:
 
 def test_golden_windows_show_known_and_unknown_entities() -> None:
     parts = parts_of(*(rows_of(name) for name in SIZES))
-    found = fit_levels(parts, list(SIZES), window=W)
+    found = fit_levels(parts, list(SIZES), FEATURES, window=W)
     assert found is not None
     seen = found.seen(parts.calibration, parts.entity)
     golden = golden_inputs(seen, min_length=8)[ENTITY]
