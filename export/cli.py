@@ -221,6 +221,11 @@ def _add_detector_options(group: "argparse._ArgumentGroup") -> None:
         "(default: by the data)",
     )
     group.add_argument(
+        "--thresholds",
+        metavar="WHOSE",
+        help="own = each entity has a threshold of its own, where it has rows enough (default), pooled = one for all",
+    )
+    group.add_argument(
         "--exclude-ranges", metavar="START/END,...", help="times not to learn from, such as known incidents"
     )
     group.add_argument("--detector", metavar="FAMILY", help="see below (default: auto)")

@@ -1,6 +1,7 @@
 """Detector and p-value curve as one module with the contract's outputs: this is what becomes the ONNX graph."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -63,63 +64,71 @@ class ScoredDetector(_Scored):
         return self.outputs(self.surprise(raw), blame, expected)
 
 
-class LevelledDetector(_Scored):
+class EntityDetector(_Scored):
     """float32 (batch, W, F) in input units and places (batch,) of the windows' entities -> Outputs.
 
-    The detector sees each window at the level and in the scale of its entity; what it expects is led back. A place
-    beyond the table is an unknown entity, as 0 is: they have a level, a scale and a curve of their own.
+    The detector sees each window at the level and in the scale of its entity, and its raw score is held to the entity's
+    curve; what is expected is led back. A place beyond the tables is an unknown entity, as 0 is.
     """
 
     level: Tensor  # (E + 1, F)
     scale: Tensor  # (E + 1, F)
+    curve: Tensor  # (E + 1,) a place in the curves
 
     def __init__(
         self,
         detector: nn.Module,
         level: NDArray[np.float32],
         scale: NDArray[np.float32],
-        *,
-        known: PValueCurve,
-        unknown: PValueCurve,
+        curve: NDArray[np.int64],
+        curves: Sequence[PValueCurve],
     ) -> None:
-        super().__init__(known.alarm_rate)
+        super().__init__(curves[0].alarm_rate)
         self.detector = detector
-        self.of_known, self.of_unknown = Surprise(known), Surprise(unknown)
+        self.surprise = Surprise(*curves)
         self.register_buffer("level", torch.from_numpy(level))
         self.register_buffer("scale", torch.from_numpy(scale))
+        self.register_buffer("curve", torch.from_numpy(curve))
 
     def forward(self, window: Tensor, entity: Tensor) -> Outputs:
         """See the class."""
-        is_known = (entity > 0) & (entity < len(self.level))
-        place = torch.where(is_known, entity, 0)
+        place = torch.where((entity > 0) & (entity < len(self.curve)), entity, 0)
         level, scale = (table.index_select(0, place).unsqueeze(1) for table in (self.level, self.scale))
         raw, blame, expected = self.detector((window - level) / scale)
-        surprise = torch.where(is_known, self.of_known(raw), self.of_unknown(raw))
+        surprise = self.surprise(raw, self.curve.index_select(0, place))
         return self.outputs(surprise, blame, expected * scale + level)
 
 
 class Surprise(nn.Module):
-    """Raw scores (batch,) -> -log(p) (batch,), before any rounding of p."""
+    """Raw scores (batch,) -> -log(p) (batch,), before any rounding of p; by one curve, or each by one of several."""
 
-    knots: Tensor  # (k,) raw scores where a segment of the curve begins
-    at_knot: Tensor  # (k,) -log(p)
-    slope: Tensor  # (k,)
-    at_end: Tensor  # (k,) where the next segment begins
+    knots: Tensor  # (curves, k) raw scores where a segment of a curve begins
+    at_knot: Tensor  # (curves * k,) -log(p)
+    slope: Tensor  # (curves * k,)
+    at_end: Tensor  # (curves * k,) where the next segment begins
 
-    def __init__(self, curve: PValueCurve) -> None:
+    def __init__(self, *curves: PValueCurve) -> None:
         super().__init__()
-        self.register_buffer("knots", _float32(curve.knots))
-        self.register_buffer("at_knot", _float32(curve.surprise))
-        self.register_buffer("slope", _float32(curve.slopes))
-        self.register_buffer("at_end", _float32(np.append(curve.surprise[1:], _ENDLESS)))
+        self.size = max(len(curve.knots) for curve in curves)
+        self.register_buffer("knots", self._table([curve.knots for curve in curves]))
+        self.register_buffer("at_knot", self._table([curve.surprise for curve in curves]).flatten())
+        self.register_buffer("slope", self._table([curve.slopes for curve in curves]).flatten())
+        ends = [np.append(curve.surprise[1:], _ENDLESS) for curve in curves]
+        self.register_buffer("at_end", self._table(ends).flatten())
 
-    def forward(self, raw: Tensor) -> Tensor:
-        """See the class."""
-        passed = (raw.unsqueeze(1) >= self.knots[1:]).to(raw.dtype).sum(dim=1).to(torch.int64)
-        beyond = raw - self.knots.index_select(0, passed)
-        rising = self.at_knot.index_select(0, passed) + beyond * self.slope.index_select(0, passed)
+    def forward(self, raw: Tensor, curve: Tensor | None = None) -> Tensor:
+        """(batch,) raw scores and, where curves are several, the place of each one's."""
+        knots = self.knots if curve is None else self.knots.index_select(0, curve)
+        passed = (raw.unsqueeze(1) >= knots[:, 1:]).to(raw.dtype).sum(dim=1).to(torch.int64)
+        place = passed if curve is None else passed + curve * self.size
+        beyond = raw - self.knots.flatten().index_select(0, place)
+        rising = self.at_knot.index_select(0, place) + beyond * self.slope.index_select(0, place)
         # Rounding must not lift the end of one segment above the beginning of the next.
-        return torch.minimum(rising, self.at_end.index_select(0, passed))
+        return torch.minimum(rising, self.at_end.index_select(0, place))
+
+    def _table(self, rows: Sequence[NDArray[np.float64]]) -> Tensor:
+        """(curves, k): a curve of fewer segments has no score that reaches further ones."""
+        return torch.stack([_float32(np.append(row, np.full(self.size - len(row), _ENDLESS))) for row in rows])
 
 
 def shares(blame: Tensor) -> Tensor:

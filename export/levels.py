@@ -109,6 +109,26 @@ def fit_levels(parts: Parts, names: Sequence[str], features: Sequence[str], *, w
     )
 
 
+def one_level(names: Sequence[str], having: Sequence[int], features: int) -> Levels:
+    """Of entities that are known for another reason: all are seen as they are.
+
+    Args:
+        names: (entities,) of the data.
+        having: Places in them, rising.
+        features: F.
+    """
+    shape = (len(having) + 1, features)
+    place = np.zeros(len(names), dtype=np.int64)
+    place[having] = np.arange(1, len(having) + 1)
+    return Levels(
+        names=tuple(names[one] for one in having),
+        level=np.zeros(shape, np.float32),
+        scale=np.ones(shape, np.float32),
+        place=place,
+        saving=0.0,
+    )
+
+
 def require_levels(levels: Levels | None, *, window: int) -> Levels:
     """Raises DataError where there are none."""
     if levels is None:

@@ -17,6 +17,8 @@ CURVE = "curve"
 """Under this name they tell, round by round: epoch, training and validation error."""
 LEVELS = "levels"
 """Under this name they tell how many entities are judged at a level of their own, and what that saves."""
+THRESHOLDS = "thresholds"
+"""Under this name they tell how many entities' scores are held to their own."""
 _ENOUGH_WINDOWS = 100  # to calibrate on, whatever the alarm rate
 _POINTS_SHOWN = 6
 _BAR = 40  # characters
@@ -100,6 +102,12 @@ def levels_in_words(having: int, entities: int, saving: float) -> str:
         f"{which} judged at its own usual level and scale, by which held-back values are {likely} times "
         "as likely as by those of all; entities that are unknown are judged by those (--levels pooled: all of them)."
     )
+
+
+def thresholds_in_words(having: int, entities: int) -> str:
+    """A sentence about entities that have enough scores to hold theirs to."""
+    which = "each entity has" if having == entities else f"{having:,} of {entities:,} entities have"
+    return f"{which} held-back windows enough for a threshold of its own (--thresholds pooled: one for all)."
 
 
 def curve_in_words(curve: Sequence[tuple[int, float, float]]) -> str:

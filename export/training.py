@@ -4,7 +4,7 @@ import importlib.metadata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -20,8 +20,8 @@ from export.detector import Fitted, raw_scores
 from export.errors import DataError, UsageError
 from export.families import FAMILIES, Family, baseline, either, make_detector
 from export.golden import golden_inputs, probing_inputs
-from export.graph import LevelledDetector, ScoredDetector
-from export.levels import WORTH, Levels, fit_levels, require_levels
+from export.graph import EntityDetector, ScoredDetector
+from export.levels import WORTH, Levels, fit_levels, one_level, require_levels
 from export.onnx_file import to_onnx
 from export.parity import BATCHES, check_parity, tolerances, torch_outputs
 from export.recommendation import fewest_windows, lets_all_train, recommended
@@ -29,13 +29,16 @@ from export.report import (
     FOLDS,
     LEVELS,
     PCA_VALIDATION_ERROR,
+    THRESHOLDS,
     VALIDATION_ERROR,
     TrainingReport,
     beside_pca,
     few_windows,
     levels_in_words,
+    thresholds_in_words,
 )
 from export.search import Space
+from export.thresholds import own_curves
 from export.time_ranges import time_ranges
 from export.training_config import TrainingConfig
 from export.windows import Parts, Windows, cut
@@ -110,18 +113,16 @@ def train(config: TrainingConfig, watch: Watch, *, families: Mapping[str, Family
         if found is not None:
             fitted = replace(fitted, hyperparameters={**fitted.hyperparameters, **found.hyperparameters})
         fitted = _beside_baseline(fitted, baseline(config, dataset.columns.features), seen)
-        fitted = _at_levels(fitted, levels, entities=len(survey.entities))
         watch.stage("calibrating")
         fitted, raw = _held_to_unseen(fitted, detector, seen, watch)
         curve = fit_curve(raw, alarm_rate=config.alarm_rate)
+        own = _own_curves(config, seen, raw)
+        fitted = _told_of_entities(fitted, levels, own, entities=len(survey.entities))
         watch.stage("exporting")
+        graph = _graph(fitted.module, curve, parts, survey, levels=levels, strangers=strangers, own=own)
         manifest = _manifest(config, dataset, survey, parts=parts, fitted=fitted, curve=curve, family=detector.family)
-        if levels is None or strangers is None:
-            content = _checked_file(config, ScoredDetector(fitted.module, curve), parts.calibration, manifest)
-        else:
-            manifest = manifest.model_copy(update={"entities": list(levels.names)})
-            module = _levelled(fitted.module, levels, known=curve, strangers=strangers)
-            content = _checked_file(config, module, levels.seen(parts.calibration, parts.entity), manifest)
+        manifest = manifest.model_copy(update={"entities": graph.entities})
+        content = _checked_file(config, graph.module, graph.windows, manifest)
     write_file(content, config.output)
     report = _report(config, dataset, survey, parts=parts, fitted=fitted, curve=curve, content=content)
     return report if found is None else replace(report, search=found.report)
@@ -174,23 +175,58 @@ def _levels(config: TrainingConfig, dataset: Dataset, survey: Survey, parts: Par
     return levels if levels is not None and levels.saving >= WORTH else None
 
 
-def _at_levels(fitted: Fitted, levels: Levels | None, *, entities: int) -> Fitted:
-    """With what is told of the levels."""
-    if levels is None:
-        return fitted
-    return replace(
-        fitted,
-        hyperparameters={
-            **fitted.hyperparameters,
-            LEVELS: {"entities": len(levels.names), "saving": round(levels.saving, 3)},
-        },
-        remarks=(*fitted.remarks, levels_in_words(len(levels.names), entities, levels.saving)),
-    )
+def _own_curves(config: TrainingConfig, seen: Parts, raw: NDArray[np.float32]) -> Mapping[int, PValueCurve]:
+    """Of the entities whose scores are held to their own."""
+    if config.thresholds == "pooled" or config.event_kind != "sensor":
+        return {}
+    return own_curves(raw, seen.calibration, seen.entity, alarm_rate=config.alarm_rate)
 
 
-def _levelled(module: nn.Module, levels: Levels, *, known: PValueCurve, strangers: Windows) -> LevelledDetector:
-    unknown = fit_curve(raw_scores(module, strangers), alarm_rate=known.alarm_rate)
-    return LevelledDetector(module, levels.level, levels.scale, known=known, unknown=unknown)
+def _told_of_entities(
+    fitted: Fitted, levels: Levels | None, own: Mapping[int, PValueCurve], *, entities: int
+) -> Fitted:
+    """With what is told of those that are judged by themselves."""
+    hyperparameters, remarks = dict(fitted.hyperparameters), list(fitted.remarks)
+    if levels is not None:
+        hyperparameters[LEVELS] = {"entities": len(levels.names), "saving": round(levels.saving, 3)}
+        remarks.append(levels_in_words(len(levels.names), entities, levels.saving))
+    if own:
+        hyperparameters[THRESHOLDS] = len(own)
+        remarks.append(thresholds_in_words(len(own), entities))
+    return replace(fitted, hyperparameters=hyperparameters, remarks=tuple(remarks))
+
+
+class _Graph(NamedTuple):
+    """What becomes the file: the module, windows as it takes them, the entities that it knows."""
+
+    module: nn.Module
+    windows: Windows
+    entities: list[str]
+
+
+def _graph(
+    module: nn.Module,
+    curve: PValueCurve,
+    parts: Parts,
+    survey: Survey,
+    *,
+    levels: Levels | None,
+    strangers: Windows | None,
+    own: Mapping[int, PValueCurve],
+) -> _Graph:
+    if levels is None and not own:
+        return _Graph(ScoredDetector(module, curve), parts.calibration, [])
+    curves = [curve]
+    if strangers is not None:
+        curves.insert(0, fit_curve(raw_scores(module, strangers), alarm_rate=curve.alarm_rate))
+    known = levels or one_level(survey.entities, list(own), parts.training_rows.shape[1])
+    curve_of = np.full(len(known.names) + 1, len(curves) - 1)
+    curve_of[0] = 0
+    for one, curve_of_one in own.items():
+        curve_of[known.place[one]] = len(curves)
+        curves.append(curve_of_one)
+    detector = EntityDetector(module, known.level, known.scale, curve_of, curves)
+    return _Graph(detector, known.seen(parts.calibration, parts.entity), list(known.names))
 
 
 def _held_to_unseen(

@@ -53,6 +53,7 @@ class TrainingConfig(BaseModel):
         | None
     ) = None
     levels: Literal["own", "pooled"] | None = None
+    thresholds: Literal["own", "pooled"] = "own"
     exclude_ranges: Annotated[list[str], BeforeValidator(_split_at_commas), Field(min_length=1)] | None = None
     detector: str = "auto"
     window: Annotated[int, Ge(1), Le(4096)] | None = None

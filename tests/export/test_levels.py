@@ -14,7 +14,7 @@ from export.artifact import read_manifest
 from export.calibration import fit_curve
 from export.errors import DataError, UsageError
 from export.golden import golden_inputs, probing_inputs
-from export.graph import LevelledDetector, ScoredDetector
+from export.graph import EntityDetector, ScoredDetector
 from export.levels import WORTH, Levels, fit_levels
 from export.parity import runtime_session
 from export.report import TrainingReport, levels_in_words
@@ -257,7 +257,7 @@ def test_places_beyond_the_table_are_unknown_entities() -> None:
         for scale in (1.0, 3.0)
     )
     level, scale = np.array([[0.0], [10.0]], np.float32), np.array([[1.0], [2.0]], np.float32)
-    detector = LevelledDetector(Echo(), level, scale, known=known, unknown=unknown)
+    detector = EntityDetector(Echo(), level, scale, np.array([0, 1]), [unknown, known])
     window = torch.tensor([[[16.0]]]).expand(5, -1, -1)
     said = detector(window, torch.tensor([1, 0, 2, -1, 2**40]))
     np.testing.assert_allclose(said.expected.flatten(), 16, rtol=1e-6)
