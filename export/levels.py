@@ -8,19 +8,20 @@ learns it beside the other, and has a curve of p-values for it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from export.errors import DataError
-from export.reconstruction import CLIP, mean_and_scale, normalisation
-from export.split import CALIBRATION, TRAINING, VALIDATION
+from export.reconstruction import CLIP, feature_sizes, mean_and_scale, normalisation
+from export.split import TRAINING, VALIDATION
 from export.windows import Parts, Windows, statistic_rows
 
-WORTH = 1.0
-"""From so much saved on (see `Levels.saving`) each entity is taken by itself: values are e times as likely then."""
-
+_WORTH = 1.0  # from so much saved on each entity is taken by itself: values are e times as likely then
+_WORTH_SHARE = 0.5  # of the training windows, which must be of entities that have a level of their own
 _FEWEST_WINDOWS = 3  # of training rows
+_NO_RANGE = 1e-30  # what has no larger one stood still
 _MOST_ENTITIES = 10_000  # their names are in the file; the longest histories first
 _STRANGE_SHARE = 8  # of the training windows one in so many is also seen as that of an unknown entity
 
@@ -35,69 +36,85 @@ class Levels:
     level: Float32  # (E + 1, F)
     scale: Float32  # (E + 1, F)
     place: NDArray[np.int64]  # (entities of the data,) in the two above
-    saving: float
+    saving: float = 0.0
     """By how much held-back values are nearer to what is told of their entity than to what is told of all: nats a value
     by a Laplace distribution, of the median entity. Both are of the values as they are, so they can be compared."""
+    share: float = 0.0
+    """Of the training windows, those of entities that have a level of their own."""
+
+    @property
+    def pay(self) -> bool:
+        """Whether entities are better taken each by itself."""
+        return self.saving >= _WORTH and self.share >= _WORTH_SHARE
 
     def seen(self, windows: Windows, entity: NDArray[np.int32]) -> Windows:
         """The same windows with their entities, as the graph takes them; `entity` (n,) of the rows as in the data."""
         return replace(windows, entity=self.place[entity])
 
-    def levelled(self, parts: Parts) -> tuple[Parts, Windows]:
-        """The parts as the detector behind the levels sees them; and calibration windows as of unknown entities."""
+    def levelled(self, parts: Parts) -> "Levelled":
+        """What the detector behind the levels is shown."""
         place = self.place[parts.entity]
-        rows = len(place)
-        both = np.concatenate(
-            (self._of(parts.training.rows, place), self._of(parts.training.rows, np.zeros_like(place)))
-        )
+        rows = parts.training.rows
+        both = np.concatenate((self._of(rows, place), self._of(rows, np.zeros_like(place))))
 
         def own(windows: Windows) -> Windows:
             return replace(windows, rows=both)
 
         def strange(windows: Windows) -> Windows:
-            return replace(windows, rows=both, last=windows.last + rows)
+            return replace(windows, rows=both, last=windows.last + len(rows))
 
+        some = parts.training.spread(len(parts.training) // _STRANGE_SHARE)
         is_known = place[parts.calibration.last] > 0
-        return replace(
+        levelled = replace(
             parts,
-            training=_joined(
-                own(parts.training), strange(parts.training.spread(len(parts.training) // _STRANGE_SHARE))
-            ),
+            training=_joined(own(parts.training), strange(some)),
             validation=own(parts.validation),
             calibration=own(parts.calibration.at(np.flatnonzero(is_known))),
             training_rows=both[statistic_rows(parts.part)],
-        ), strange(parts.calibration)
+        )
+        return Levelled(parts=levelled, strangers=strange(parts.calibration))
 
     def _of(self, rows: Float32, place: NDArray[np.int64]) -> Float32:
         return (rows - self.level[place]) / self.scale[place]
 
 
-def fit_levels(parts: Parts, names: Sequence[str], features: Sequence[str], *, window: int) -> Levels | None:
-    """What the training rows say of each entity; None where none has rows enough for a level of its own.
+class Levelled(NamedTuple):
+    """The parts with each entity at its own level, those that calibrate of known ones alone."""
+
+    parts: Parts
+    strangers: Windows  # all that calibrate, as if nobody knew their entities
+
+
+def fit_levels(
+    parts: Parts, names: Sequence[str], features: Sequence[str], *, window: int, fewest: int
+) -> Levels | None:
+    """What the training rows say of each entity; None where too few have what it takes.
 
     Args:
         parts: Windows of several rows.
         names: (entities,) of the data, in the order of `parts.entity`.
         features: (F,) their names.
         window: W.
+        fewest: Calibration windows that known entities must have together.
 
     Raises:
         DataError: a feature has no value at all.
     """
     rows, entity, part = parts.training.rows, parts.entity, parts.part
-    begin, end = (np.searchsorted(entity, np.arange(len(names)), side) for side in ("left", "right"))
-    having = _long_enough(entity, part, len(names), window)
-    if not len(having):
-        return None
     pooled = normalisation(parts.training_rows, features, window=window)
+    having = _long_enough(parts, len(names), window)
+    if np.isin(entity[parts.calibration.last], having).sum() < fewest:
+        return None
+    begin, end = (np.searchsorted(entity, having, side) for side in ("left", "right"))
+    units = _units(parts.training_rows)
     levels, scales, savings = [pooled[0]], [pooled[1]], []
-    for one in having:
-        of_one = slice(begin[one], end[one])
-        own = _own(rows[of_one][part[of_one] == TRAINING], pooled, window=window)
+    for of_one in map(slice, begin, end):
+        own = _own(rows[of_one][part[of_one] == TRAINING], pooled, units, window=window)
         held_back = rows[of_one][part[of_one] == VALIDATION]
         levels.append(own[0])
         scales.append(own[1])
-        savings.append(_cost(held_back, *pooled) - _cost(held_back, *own))
+        if not np.isnan(held_back).all():
+            savings.append(_cost(held_back, *pooled) - _cost(held_back, *own))
     place = np.zeros(len(names), dtype=np.int64)
     place[having] = np.arange(1, len(having) + 1)
     return Levels(
@@ -105,7 +122,8 @@ def fit_levels(parts: Parts, names: Sequence[str], features: Sequence[str], *, w
         level=np.stack(levels),
         scale=np.stack(scales),
         place=place,
-        saving=float(np.nanmedian(savings)),
+        saving=float(np.median(savings)) if savings else 0.0,
+        share=float((place[entity[parts.training.last]] > 0).mean()),
     )
 
 
@@ -125,33 +143,52 @@ def one_level(names: Sequence[str], having: Sequence[int], features: int) -> Lev
         level=np.zeros(shape, np.float32),
         scale=np.ones(shape, np.float32),
         place=place,
-        saving=0.0,
     )
 
 
-def require_levels(levels: Levels | None, *, window: int) -> Levels:
+def require_levels(levels: Levels | None, *, window: int, fewest: int) -> Levels:
     """Raises DataError where there are none."""
     if levels is None:
         raise DataError(
-            f"--levels own: no entity has {_FEWEST_WINDOWS * window} training rows, {_FEWEST_WINDOWS} windows; "
-            "give more data, a smaller --window, or --levels pooled."
+            f"--levels own: too few entities have {_FEWEST_WINDOWS * window} training rows and windows held back "
+            f"beside them, {fewest} together to calibrate on (one that is short is of one part as a whole): give more "
+            "data, a smaller --window, or --levels pooled."
         )
     return levels
 
 
-def _long_enough(entity: NDArray[np.int32], part: NDArray[np.int8], entities: int, window: int) -> NDArray[np.int64]:
+def _long_enough(parts: Parts, entities: int, window: int) -> NDArray[np.int64]:
     """(E,) the entities that are part of everything, in the data's order."""
-    rows = {one: np.bincount(entity[part == one], minlength=entities) for one in (TRAINING, VALIDATION, CALIBRATION)}
-    enough = (rows[TRAINING] >= _FEWEST_WINDOWS * window) & (rows[VALIDATION] > 0) & (rows[CALIBRATION] > 0)
-    longest = np.argsort(-rows[TRAINING], kind="stable")
+    has_value = ~np.isnan(parts.training.rows).all(axis=1)
+    rows = np.bincount(parts.entity[has_value & (parts.part == TRAINING)], minlength=entities)
+    held_back = [
+        np.bincount(parts.entity[windows.last], minlength=entities) for windows in (parts.validation, parts.calibration)
+    ]
+    enough = (rows >= _FEWEST_WINDOWS * window) & (held_back[0] > 0) & (held_back[1] > 0)
+    longest = np.argsort(-rows, kind="stable")
     return np.sort(longest[enough[longest]][:_MOST_ENTITIES])
 
 
-def _own(rows: Float32, pooled: tuple[Float32, Float32], *, window: int) -> tuple[Float32, Float32]:
-    """Level and scale (F,) of one entity's rows; of a feature that it never had those of all."""
+def _units(rows: Float32) -> NDArray[np.float64]:
+    """(F,) how large a feature counts for each unit of its largest value: who is small in all is small in each."""
+    largest: NDArray[np.float64] = np.nanmax(np.abs(rows), axis=0).astype(np.float64)
+    units: NDArray[np.float64] = feature_sizes(rows) / np.maximum(largest, _NO_RANGE)
+    return units
+
+
+def _own(
+    rows: Float32, pooled: tuple[Float32, Float32], units: NDArray[np.float64], *, window: int
+) -> tuple[Float32, Float32]:
+    """Level and scale (F,) of one entity's rows; of a feature that it never had those of all.
+
+    The scale of all is also that of a feature that never moved: nobody knows by how much it would.
+    """
     has_value = ~np.isnan(rows).all(axis=0)
-    own = mean_and_scale(np.where(has_value, rows, np.float32(0)), window=window)
-    return np.where(has_value, own[0], pooled[0]), np.where(has_value, own[1], pooled[1])
+    known = np.where(has_value, rows, np.float32(0))
+    moves = np.nanmax(known, axis=0) - np.nanmin(known, axis=0) > _NO_RANGE
+    sizes = np.where(moves, np.nanmax(np.abs(known), axis=0) * units, 1.0)
+    level, scale = mean_and_scale(known, window=window, sizes=sizes)
+    return np.where(has_value, level, pooled[0]), np.where(moves, scale, pooled[1])
 
 
 def _cost(rows: Float32, level: Float32, scale: Float32) -> float:

@@ -225,10 +225,12 @@ def normalisation(
     return mean_and_scale(rows, window=window)
 
 
-def mean_and_scale(rows: NDArray[np.float32], *, window: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """As `normalisation`, of features that all have a value."""
+def mean_and_scale(
+    rows: NDArray[np.float32], *, window: int, sizes: NDArray[np.float64] | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """As `normalisation`, of features that all have a value, and how large each is taken to get, (F,)."""
     values = rows.astype(np.float64)
-    floor = _SCALE_FLOOR * _sizes(values)
+    floor = _SCALE_FLOOR * (feature_sizes(values) if sizes is None else sizes)
     mean, scale = np.nanmean(values, axis=0), np.maximum(np.nanstd(values, axis=0), floor)
     if window > 1 and values.shape[1] > 1:
         z_scores = np.clip((values - mean) / scale, -CLIP, CLIP)
@@ -237,7 +239,7 @@ def mean_and_scale(rows: NDArray[np.float32], *, window: int) -> tuple[NDArray[n
     return np.asarray(mean, np.float32), np.asarray(scale, np.float32)
 
 
-def _sizes(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def feature_sizes(values: NDArray[np.floating]) -> NDArray[np.float64]:
     """(F,) how large each feature gets in rows (r, F); > 0. Of a feature alone the unit does not matter."""
     own = np.nanmax(np.abs(values), axis=0)
     return np.where(own > _NOTHING, own, _LEAST_SIZE) if len(own) == 1 else np.maximum(own, _LEAST_SIZE)

@@ -97,9 +97,13 @@ def levels_in_words(having: int, entities: int, saving: float) -> str:
     """A sentence about entities that are judged at their own level; `saving` in nats a value."""
     times = math.exp(saving)
     likely = f"{times:.2g}" if times < 10 else f"{times:,.0f}"
-    which = "each entity is" if having == entities else f"{having:,} of {entities:,} entities are each"
+    which = (
+        "each entity is judged at its own"
+        if having == entities
+        else f"{having:,} of {entities:,} entities are judged each at their own"
+    )
     return (
-        f"{which} judged at its own usual level and scale, by which held-back values are {likely} times "
+        f"{which} usual level and scale, by which held-back values are {likely} times "
         "as likely as by those of all; entities that are unknown are judged by those (--levels pooled: all of them)."
     )
 

@@ -21,7 +21,7 @@ from export.errors import DataError, UsageError
 from export.families import FAMILIES, Family, baseline, either, make_detector
 from export.golden import golden_inputs, probing_inputs
 from export.graph import EntityDetector, ScoredDetector
-from export.levels import WORTH, Levels, fit_levels, one_level, require_levels
+from export.levels import Levels, fit_levels, one_level, require_levels
 from export.onnx_file import to_onnx
 from export.parity import BATCHES, check_parity, tolerances, torch_outputs
 from export.recommendation import fewest_windows, lets_all_train, recommended
@@ -99,7 +99,8 @@ def train(config: TrainingConfig, watch: Watch, *, families: Mapping[str, Family
     watch.stage("cutting windows")
     parts = _parts(dataset, survey, config, watch)
     levels = _levels(config, dataset, survey, parts)
-    seen, strangers = (parts, None) if levels is None else levels.levelled(parts)
+    levelled = None if levels is None else levels.levelled(parts)
+    seen = parts if levelled is None else levelled.parts
     watch.stage("preparing torch")
     with _repeatable(config.threads):
         found = None
@@ -119,10 +120,10 @@ def train(config: TrainingConfig, watch: Watch, *, families: Mapping[str, Family
         own = _own_curves(config, seen, raw)
         fitted = _told_of_entities(fitted, levels, own, entities=len(survey.entities))
         watch.stage("exporting")
+        strangers = None if levelled is None else levelled.strangers
         graph = _graph(fitted.module, curve, parts, survey, levels=levels, strangers=strangers, own=own)
         manifest = _manifest(config, dataset, survey, parts=parts, fitted=fitted, curve=curve, family=detector.family)
-        manifest = manifest.model_copy(update={"entities": graph.entities})
-        content = _checked_file(config, graph.module, graph.windows, manifest)
+        content = _checked_file(config, graph, manifest)
     write_file(content, config.output)
     report = _report(config, dataset, survey, parts=parts, fitted=fitted, curve=curve, content=content)
     return report if found is None else replace(report, search=found.report)
@@ -167,12 +168,13 @@ def _parts(dataset: Dataset, survey: Survey, config: TrainingConfig, watch: Watc
 
 def _levels(config: TrainingConfig, dataset: Dataset, survey: Survey, parts: Parts) -> Levels | None:
     """What each entity is judged at; None where all are judged at one level."""
-    if config.levels == "pooled" or config.event_kind != "sensor" or len(survey.entities) == 1:
+    if config.levels == "pooled" or config.event_kind != "sensor":
         return None
-    levels = fit_levels(parts, survey.entities, dataset.columns.features, window=config.window_rows)
+    fewest = fewest_windows(config.window_rows)["calibration"]
+    levels = fit_levels(parts, survey.entities, dataset.columns.features, window=config.window_rows, fewest=fewest)
     if config.levels == "own":
-        return require_levels(levels, window=config.window_rows)
-    return levels if levels is not None and levels.saving >= WORTH else None
+        return require_levels(levels, window=config.window_rows, fewest=fewest)
+    return levels if levels is not None and levels.pay else None
 
 
 def _own_curves(config: TrainingConfig, seen: Parts, raw: NDArray[np.float32]) -> Mapping[int, PValueCurve]:
@@ -273,18 +275,20 @@ def _repeatable(threads: int) -> Iterator[None]:
         torch.use_deterministic_algorithms(mode=before[1])
 
 
-def _checked_file(config: TrainingConfig, module: nn.Module, windows: Windows, manifest: Manifest) -> bytes:
+def _checked_file(config: TrainingConfig, graph: _Graph, manifest: Manifest) -> bytes:
     """The sealed file, once ONNX Runtime was seen to agree with PyTorch about it. Raises ParityError otherwise."""
+    module, windows = graph.module, graph.windows
     probes = probing_inputs(windows, min_length=config.warm_length, seed=config.seed)
     golden = golden_inputs(windows, min_length=config.warm_length)
     outputs = torch_outputs(module, golden)
     complete = manifest.model_copy(
         update={
+            "entities": graph.entities,
             "golden": Golden(
                 inputs={name: Tensor.of(value) for name, value in golden.items()},
                 outputs={name: Tensor.of(value) for name, value in outputs.items()},
                 tolerances=tolerances(outputs, leeway=_GOLDEN_LEEWAY),
-            )
+            ),
         }
     )
     content = sealed_artifact(to_onnx(module, {name: values[:8] for name, values in probes.items()}), complete)
@@ -302,7 +306,7 @@ def _manifest(
     curve: PValueCurve,
     family: str,
 ) -> Manifest:
-    """All but the golden windows, which need the finished module."""
+    """All but the golden windows and the known entities, which need the finished module."""
     return Manifest(
         name=config.artifact_name,
         version=config.version,

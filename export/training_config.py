@@ -107,8 +107,10 @@ class TrainingConfig(BaseModel):
 
     @model_validator(mode="after")
     def _levels_of_entities(self) -> "TrainingConfig":
-        if self.levels is not None and (self.kind not in {None, "sensor"} or self.window == 1):
-            raise ValueError("--levels is for windows of several events: leave it out, or give --kind sensor")
+        if self.levels is not None and self.kind not in {None, "sensor"}:
+            raise ValueError(f"--levels is for --kind sensor: leave it out with --kind {self.kind}")
+        if self.levels is not None and self.window == 1:
+            raise ValueError("--levels is for windows of several events: leave it out, or raise --window")
         if self.levels == "own" and self.entity is None:
             raise ValueError("--levels own needs --entity: without it all rows are of one")
         return self

@@ -71,7 +71,7 @@ _FAST_FOR_TESTS = {
 }
 
 
-AS_KAFKA_SHIPS_IT: Mapping[str, str] = {"transaction.abort.timed.out.transaction.cleanup.interval.ms": "10000"}
+TO_BE_KILLED: Mapping[str, str] = {"transaction.abort.timed.out.transaction.cleanup.interval.ms": "10000"}
 """What a broker needs that is to be killed, and is its partitions' only replica.
 
 It leads none of them for some seconds after a restart (2.6 s alone). Were it to time out a transaction then, it would

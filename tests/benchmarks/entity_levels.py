@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from rich.console import Console
 
 from export.benchmark import judged
@@ -95,22 +96,17 @@ def as_one(part: Part) -> Task:
     """All items of a part as the entities of one model, each judged as it is by itself; the mean counts."""
     tasks = {item: part.task(item) for item in part.items()}
 
-    def each(rows: LabelledRows, scores: RowScores) -> Iterator[tuple[Task, LabelledRows, RowScores]]:
+    def rows_of(rows: LabelledRows) -> Iterator[tuple[Task, slice, LabelledRows]]:
         for name, of_one in zip(rows.entities, rows.slices(), strict=True):
             sample = replace(rows.sample, position=rows.sample.position[of_one])
-            yield (
-                tasks[name],
-                replace(rows, label=rows.label[of_one], sample=sample),
-                RowScores(causal=scores.causal[of_one], revised=scores.revised[of_one], warming=scores.warming[of_one]),
-            )
+            yield tasks[name], of_one, replace(rows, label=rows.label[of_one], sample=sample)
 
     def judge(rows: LabelledRows, scores: RowScores) -> Figures:
-        figures = [task.judge(of_one, scored) for task, of_one, scored in each(rows, scores)]
+        figures = [task.judge(labelled, scores_of(scores, of_one)) for task, of_one, labelled in rows_of(rows)]
         return {name: float(np.mean([of_one[name] for of_one in figures])) for name in figures[0]}
 
-    def normal(rows: LabelledRows) -> np.ndarray:
-        scores = RowScores(causal=rows.label, revised=rows.label, warming=rows.label)  # not looked at
-        return np.concatenate([task.normal(of_one) for task, of_one, _ in each(rows, scores)])
+    def normal(rows: LabelledRows) -> NDArray[np.bool_]:
+        return np.concatenate([task.normal(labelled) for task, _, labelled in rows_of(rows)])
 
     def named(item: str, table: pa.Table) -> pa.Table:
         return table.append_column(ENTITY, pa.array([item] * len(table)))
@@ -122,6 +118,11 @@ def as_one(part: Part) -> Task:
         judge=judge,
         normal=normal,
     )
+
+
+def scores_of(scores: RowScores, rows: slice) -> RowScores:
+    """Those of some rows."""
+    return RowScores(causal=scores.causal[rows], revised=scores.revised[rows], warming=scores.warming[rows])
 
 
 if __name__ == "__main__":

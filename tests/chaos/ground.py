@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.artifacts import make_artifact
-from tests.broker import AS_KAFKA_SHIPS_IT, Cluster
+from tests.broker import TO_BE_KILLED, Cluster
 from tests.chaos.plan import Plan
 from tests.chaos.proxy import Proxy
 from tests.chaos.traffic import ANY_TIME
@@ -18,7 +18,7 @@ from tests.topics import Topics
 PARTITIONS = 6
 LOOKBACK = 2_000
 NAN_ABOVE = 1e5
-BROKER = {"group.consumer.session.timeout.ms": "3000", **AS_KAFKA_SHIPS_IT}
+BROKER = {"group.consumer.session.timeout.ms": "3000", **TO_BE_KILLED}
 USERS = {USER: "secret"}
 
 

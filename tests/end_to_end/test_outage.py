@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.broker import AS_KAFKA_SHIPS_IT, Broker
+from tests.broker import TO_BE_KILLED, Broker
 from tests.end_to_end.conftest import MakeJob
 from tests.end_to_end.stream import Stream
 
@@ -14,7 +14,7 @@ from tests.end_to_end.stream import Stream
 @pytest.fixture
 def own_broker() -> Iterator[Broker]:
     """A broker of one's own, to be ill-treated."""
-    with Broker(properties=AS_KAFKA_SHIPS_IT) as started:
+    with Broker(properties=TO_BE_KILLED) as started:
         yield started
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from export.parity import difference
+from export.parity import difference, tolerances
 from schemas.artifact import CONTRIBUTION, EXPECTED, P_VALUE, SCORE, STEP_SCORE
 
 
@@ -19,14 +19,14 @@ def outputs() -> dict[str, np.ndarray]:
 
 def test_rounding_passes() -> None:
     other = {name: values * np.float32(1 + 1e-5) for name, values in outputs().items()}
-    assert difference(other, outputs()) is None
+    assert difference(other, outputs(), tolerances(outputs())) is None
 
 
 def test_each_output_is_named_with_its_difference() -> None:
     for name, change in ((SCORE, 0.01), (P_VALUE, 1e-3), (CONTRIBUTION, 0.01), (EXPECTED, 1e3), (STEP_SCORE, 0.01)):
         other = outputs()
         other[name].flat[1] += change
-        assert str(difference(other, outputs())).startswith(f"output {name!r} differs by ")
+        assert str(difference(other, outputs(), tolerances(outputs()))).startswith(f"output {name!r} differs by ")
 
 
 def test_a_score_may_be_off_by_a_thousandth_of_the_threshold() -> None:
@@ -34,29 +34,33 @@ def test_a_score_may_be_off_by_a_thousandth_of_the_threshold() -> None:
         for change, passes in ((9e-4, True), (2e-3, False)):
             other = outputs()
             other[name].flat[0] += change
-            assert (difference(other, outputs()) is None) == passes
+            assert (difference(other, outputs(), tolerances(outputs())) is None) == passes
 
 
 def test_a_p_value_is_compared_by_its_own_size() -> None:
     other = outputs()
     other[P_VALUE][2] *= 2
     # a tail so thin is beyond what the absolute tolerance leaves
-    assert difference(other, outputs()) is None
+    assert difference(other, outputs(), tolerances(outputs())) is None
     other[P_VALUE][1] *= 2
-    assert difference(other, outputs()) is not None
+    assert difference(other, outputs(), tolerances(outputs())) is not None
 
 
 def test_what_is_not_finite_never_passes() -> None:
     other = outputs()
     other[SCORE][0] = np.nan
-    assert difference(other, outputs()) == "output 'score' is not finite"
+    assert difference(other, outputs(), tolerances(outputs())) == "output 'score' is not finite"
 
 
 def test_only_of_what_is_expected_both_may_have_no_opinion() -> None:
     one, other = outputs(), outputs()
     one[EXPECTED][0] = np.nan
-    assert difference(one, other) == difference(other, one) == "output 'expected' is not finite"
+    assert (
+        difference(one, other, tolerances(other))
+        == difference(other, one, tolerances(one))
+        == "output 'expected' is not finite"
+    )
     other[EXPECTED][0] = np.nan
-    assert difference(one, other) is None
+    assert difference(one, other, tolerances(other)) is None
     one[SCORE][0] = other[SCORE][0] = np.nan
-    assert difference(one, other) == "output 'score' is not finite"
+    assert difference(one, other, tolerances(other)) == "output 'score' is not finite"
