@@ -6,8 +6,24 @@ from pydantic import JsonValue
 from rich.console import Console
 from rich.table import Table
 
-from export.report import CURVE, FOLDS, alarm_sentence, beside_pca, calibrated_on, curve_in_words, day, few_windows
+from export.report import (
+    CURVE,
+    FOLDS,
+    LEVELS,
+    THRESHOLDS,
+    alarm_sentence,
+    beside_pca,
+    calibrated_on,
+    curve_in_words,
+    day,
+    few_windows,
+    levels_in_words,
+    thresholds_in_words,
+)
 from schemas.manifest import Calibration, Feature, Manifest
+
+_TOLD_APART = frozenset({CURVE, FOLDS, LEVELS, THRESHOLDS})  # in lines of their own
+_NAMES_SHOWN = 5
 
 
 def print_manifest(manifest: Manifest, console: Console) -> None:
@@ -31,6 +47,7 @@ def _lines(manifest: Manifest) -> list[tuple[str, str]]:
         ("detector", f"{manifest.name}, version {manifest.version}, for {manifest.kind} events"),
         *_families(manifest.detector.family, manifest.detector.hyperparameters),
         *([("note", remark)] if remark is not None else []),
+        *_entities(manifest),
         ("window", _window(manifest)),
         ("score", "0 = as normal as can be, above 1 = anomalous, 2 = as rare as the alarm rate squared"),
         (
@@ -52,8 +69,9 @@ def _lines(manifest: Manifest) -> list[tuple[str, str]]:
 
 def _families(family: str, hyperparameters: Mapping[str, JsonValue]) -> Iterator[tuple[str, str]]:
     """What the detector is made of; of several families each by itself."""
-    members = {name: told for name, told in hyperparameters.items() if isinstance(told, dict)}
-    own = {name: value for name, value in hyperparameters.items() if name not in {*members, CURVE, FOLDS}}
+    told_here = {name: told for name, told in hyperparameters.items() if name not in _TOLD_APART}
+    members = {name: told for name, told in told_here.items() if isinstance(told, dict)}
+    own = {name: value for name, value in told_here.items() if name not in members}
     yield "family", f"{family} ({', '.join(f'{name} {value}' for name, value in own.items())})" if own else family
     curve = hyperparameters.get(CURVE)
     points = _points(curve) if isinstance(curve, list) else []
@@ -61,6 +79,21 @@ def _families(family: str, hyperparameters: Mapping[str, JsonValue]) -> Iterator
         yield "curve", curve_in_words(points)
     for name, told in members.items():
         yield from _families(name, told)
+
+
+def _entities(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """Whom the detector knows, and what is different for them."""
+    names, told = manifest.entities, manifest.detector.hyperparameters
+    if not names:
+        return
+    more = f" and {len(names) - _NAMES_SHOWN:,} more" if len(names) > _NAMES_SHOWN else ""
+    yield "entities", f"known by name: {', '.join(names[:_NAMES_SHOWN])}{more}; any other is unknown to it"
+    levels, thresholds = told.get(LEVELS), told.get(THRESHOLDS)
+    saving = levels.get("saving") if isinstance(levels, dict) else None
+    if isinstance(saving, int | float):
+        yield "levels", levels_in_words(len(names), manifest.training.entities, saving)
+    if isinstance(thresholds, int):
+        yield "thresholds", thresholds_in_words(thresholds, manifest.training.entities)
 
 
 def _points(curve: Sequence[JsonValue]) -> list[tuple[int, float, float]]:

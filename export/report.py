@@ -103,15 +103,15 @@ def levels_in_words(having: int, entities: int, saving: float) -> str:
         else f"{having:,} of {entities:,} entities are judged each at their own"
     )
     return (
-        f"{which} usual level and scale, by which held-back values are {likely} times "
-        "as likely as by those of all; entities that are unknown are judged by those (--levels pooled: all of them)."
+        f"{which} usual level and scale, by which held-back values are {likely} times as likely as by those of all; "
+        "entities that are unknown are judged by those (train --levels pooled: all of them)."
     )
 
 
 def thresholds_in_words(having: int, entities: int) -> str:
     """A sentence about entities that have enough scores to hold theirs to."""
     which = "each entity has" if having == entities else f"{having:,} of {entities:,} entities have"
-    return f"{which} held-back windows enough for a threshold of its own (--thresholds pooled: one for all)."
+    return f"{which} held-back windows enough for a threshold of its own (train --thresholds pooled: one for all)."
 
 
 def curve_in_words(curve: Sequence[tuple[int, float, float]]) -> str:

@@ -1,5 +1,6 @@
 """A threshold for each entity: where there is enough to know it by, and what it keeps of the promise."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 import torch
+from rich.console import Console
 
 from export.artifact import read_manifest
 from export.calibration import PValueCurve, fit_curve
 from export.graph import Surprise
+from export.inspection import print_manifest
 from export.parity import runtime_session
 from export.report import TrainingReport, thresholds_in_words
 from export.thresholds import ENOUGH_ALARMS, own_curves
@@ -87,6 +90,14 @@ def test_levels_and_thresholds_go_together(machines: Path, tmp_path: Path) -> No
     assert (told["levels"]["entities"], told["thresholds"]) == (2, 2)
     for place, name in enumerate(NOISE, start=1):
         assert 0.6 * RATE < alarms(report.output, name, entity=place) < 1.6 * RATE
+    console = Console(width=300, file=io.StringIO())
+    print_manifest(read_manifest(report.output), console)
+    lines = dict(line.split(maxsplit=1) for line in console.file.getvalue().splitlines()[:9])
+    assert lines["entities"].startswith("known by name: calm, restless; any other is unknown to it")
+    assert lines["levels"].startswith("each entity is judged at its own usual level and scale")
+    assert lines["thresholds"].startswith("each entity has held-back windows enough")
+    assert "levels" not in lines["family"]
+    assert "thresholds" not in lines["family"]
 
 
 def windows_at(last: np.ndarray) -> Windows:
