@@ -25,6 +25,8 @@ OTHER_DATA_SHARE = 0.2
 DRIFT_SHARE = 0.02
 ALARM_FACTOR = 10
 """So many times more alarms than the model promises are no chance."""
+STRANGERS_SHARE = 0.1
+"""So many events of entities that the model was not trained on are worth another training."""
 FEWEST_ALARMS = 5
 FEWEST_WINDOWS = 200
 _NAMED = 5
@@ -72,6 +74,7 @@ def sample_findings(
         *_refusals(sample),
         *_missing(sample),
         *_drift(sample),
+        *_strangers(manifest, sample),
         *_spread(settings, sample),
         *_rows(settings, manifest, sample, logs),
         *_alarms(manifest, sample),
@@ -156,6 +159,27 @@ def _drift(sample: SampleFacts) -> Iterator[Finding]:
             yield problem("drift", sentence, "check its unit and its path; if the events are right, train anew")
         else:
             yield advice("drift", sentence, "train anew on recent events (anomaly-worker capture) if it stays so")
+
+
+def _strangers(manifest: Manifest, sample: SampleFacts) -> Iterator[Finding]:
+    strange = sum(sample.strangers.values())
+    if strange <= STRANGERS_SHARE * sample.valid:
+        return
+    named = ", ".join(map(repr, list(sample.strangers)[:_NAMED]))
+    if strange == sample.valid:
+        yield problem(
+            "entities",
+            f"the model knows none of the events' entities, for instance {named}; it knows"
+            f" {', '.join(map(repr, manifest.entities[:_NAMED]))}",
+            "set events.entity to the path of the names that it was trained on, or train anew on these entities",
+        )
+    else:
+        yield advice(
+            "entities",
+            f"{strange:,} of {counted(sample.valid, 'event')} are of entities that the model was not trained on, for"
+            f" instance {named}: it judges them by the level of all",
+            "train anew once they have a past",
+        )
 
 
 def _spread(settings: Settings, sample: SampleFacts) -> Iterator[Finding]:

@@ -69,6 +69,8 @@ class SampleFacts:
     name_bytes: float
     in_several: Sequence[tuple[str, Sequence[TopicPartition]]]
     """Entities with records in several partitions of one topic."""
+    strangers: Mapping[str, int]
+    """Events of each entity that the model was not trained on; none where it knows no entity by name."""
     scored: int
     """Windows of at least `min_length` rows."""
     above: int
@@ -108,10 +110,18 @@ def survey_sample(
         entities=estimated_kinds(Counter(entity for events in decoded for entity in events.entity)),
         name_bytes=float(np.mean([len(name.encode()) for name in entities])) if entities else 0.0,
         in_several=_in_several(batches, decoded),
+        strangers=_strangers(decoded, manifest),
         scored=scored,
         above=above,
         refill_s_per_record=spent_s / max(1, records),
     )
+
+
+def _strangers(decoded: Sequence[Events], manifest: Manifest) -> Mapping[str, int]:
+    if not manifest.entities:
+        return {}
+    known = set(manifest.entities)
+    return Counter(entity for events in decoded for entity in events.entity if entity not in known)
 
 
 def estimated_kinds(counts: Mapping[str, int]) -> int:

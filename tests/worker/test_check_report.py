@@ -26,6 +26,7 @@ SAMPLE = SampleFacts(
     entities=10,
     name_bytes=8.0,
     in_several=[],
+    strangers={},
     scored=1900,
     above=2,
     refill_s_per_record=1e-5,

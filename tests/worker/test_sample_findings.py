@@ -37,6 +37,7 @@ def sample(**about: object) -> SampleFacts:
         entities=10,
         name_bytes=8.0,
         in_several=[],
+        strangers={},
         scored=1900,
         above=2,
         refill_s_per_record=1e-5,
@@ -55,6 +56,17 @@ def test_a_sample_like_the_training_data_needs_no_change(manifest: Manifest) -> 
 
 def test_an_empty_topic_is_told(manifest: Manifest) -> None:
     assert "are empty" in only(sample_findings(SETTINGS, manifest, sample(records=0), LOGS)).sentence
+
+
+def test_entities_that_the_model_does_not_know_are_told(manifest: Manifest) -> None:
+    knowing = manifest.model_copy(update={"entities": ["press-1", "press-2"]})
+    none = only(sample_findings(SETTINGS, knowing, sample(strangers={"PRESS-1": 1500, "PRESS-2": 500}), LOGS))
+    assert none.level == "problem"
+    assert "knows none of the events' entities, for instance 'PRESS-1', 'PRESS-2'; it knows 'press-1'" in none.sentence
+    some = only(sample_findings(SETTINGS, knowing, sample(strangers={"press-3": 201}), LOGS))
+    assert some.level == "advice"
+    assert "201 of 2,000 events are of entities that the model was not trained on" in some.sentence
+    assert sample_findings(SETTINGS, knowing, sample(strangers={"press-3": 200}), LOGS) == []
 
 
 def refused(manifest: Manifest, reason: str, count: int, *, of: int = 2000) -> Finding:

@@ -43,9 +43,16 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     return load_artifact(str(path), sha256=None)
 
 
-def surveyed(artifact: Artifact, *batches: Records, **sections: object) -> SampleFacts:
+def surveyed(artifact: Artifact, *batches: Records, known: Sequence[str] = (), **sections: object) -> SampleFacts:
     detector = Detector(artifact, provider="cpu", threads=1, explain=ExplainRule(when="never", threshold=1.0))
-    return survey_sample(batches, least_settings(**sections), artifact.manifest, detector)
+    manifest = artifact.manifest.model_copy(update={"entities": list(known)})
+    return survey_sample(batches, least_settings(**sections), manifest, detector)
+
+
+def test_entities_that_the_model_does_not_know_are_counted(artifact: Artifact) -> None:
+    batch = records([{"x": 0, "y": 0}] * 5, keys=[b"a", b"b", b"b", b"c", b"a"])
+    assert surveyed(artifact, batch, known=["a"]).strangers == {"b": 2, "c": 1}
+    assert surveyed(artifact, batch).strangers == {}, "it knows none by name: all are the same to it"
 
 
 def test_valid_refused_and_skipped_are_counted_with_an_example(artifact: Artifact) -> None:
