@@ -107,20 +107,23 @@ def fit_levels(
         return None
     begin, end = (np.searchsorted(entity, having, side) for side in ("left", "right"))
     units = _units(parts.training_rows)
-    levels, scales, savings = [pooled[0]], [pooled[1]], []
-    for of_one in map(slice, begin, end):
-        own = _own(rows[of_one][part[of_one] == TRAINING], pooled, units, window=window)
-        held_back = rows[of_one][part[of_one] == VALIDATION]
-        levels.append(own[0])
-        scales.append(own[1])
-        if not np.isnan(held_back).all():
-            savings.append(_cost(held_back, *pooled) - _cost(held_back, *own))
+    of_each = [slice(*ends) for ends in zip(begin, end, strict=True)]
+    own = [_own(rows[of_one][part[of_one] == TRAINING], units, window=window) for of_one in of_each]
+    level = np.stack([pooled[0], *(level for level, _ in own)])
+    scale = np.stack([pooled[1], *(scale for _, scale in own)])
+    level = np.where(np.isnan(level), pooled[0], level)
+    scale = np.where(np.isnan(scale), _usual_scale(scale[1:], pooled[1]), scale)
+    savings = [
+        _cost(held_back, *pooled) - _cost(held_back, level[place], scale[place])
+        for place, held_back in enumerate((rows[of_one][part[of_one] == VALIDATION] for of_one in of_each), start=1)
+        if not np.isnan(held_back).all()
+    ]
     place = np.zeros(len(names), dtype=np.int64)
     place[having] = np.arange(1, len(having) + 1)
     return Levels(
         names=tuple(names[one] for one in having),
-        level=np.stack(levels),
-        scale=np.stack(scales),
+        level=level,
+        scale=scale,
         place=place,
         saving=float(np.median(savings)) if savings else 0.0,
         share=float((place[entity[parts.training.last]] > 0).mean()),
@@ -176,19 +179,21 @@ def _units(rows: Float32) -> NDArray[np.float64]:
     return units
 
 
-def _own(
-    rows: Float32, pooled: tuple[Float32, Float32], units: NDArray[np.float64], *, window: int
-) -> tuple[Float32, Float32]:
-    """Level and scale (F,) of one entity's rows; of a feature that it never had those of all.
-
-    The scale of all is also that of a feature that never moved: nobody knows by how much it would.
-    """
+def _own(rows: Float32, units: NDArray[np.float64], *, window: int) -> tuple[Float32, Float32]:
+    """Level and scale (F,) of one entity's rows; NaN for the level of what it never had, the scale of what never moved."""
     has_value = ~np.isnan(rows).all(axis=0)
     known = np.where(has_value, rows, np.float32(0))
     moves = np.nanmax(known, axis=0) - np.nanmin(known, axis=0) > _NO_RANGE
     sizes = np.where(moves, np.nanmax(np.abs(known), axis=0) * units, 1.0)
     level, scale = mean_and_scale(known, window=window, sizes=sizes)
-    return np.where(has_value, level, pooled[0]), np.where(moves, scale, pooled[1])
+    return np.where(has_value, level, np.float32(np.nan)), np.where(moves, scale, np.float32(np.nan))
+
+
+def _usual_scale(scale: Float32, pooled: Float32) -> Float32:
+    """(F,) of a feature in the median of the entities (E, F) in which it moves; where it moves in none, that of all."""
+    moves = ~np.isnan(scale).all(axis=0)
+    usual = np.nanmedian(np.where(moves, scale, pooled), axis=0)
+    return np.asarray(usual, np.float32)
 
 
 def _cost(rows: Float32, level: Float32, scale: Float32) -> float:
