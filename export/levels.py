@@ -180,7 +180,7 @@ def _units(rows: Float32) -> NDArray[np.float64]:
 
 
 def _own(rows: Float32, units: NDArray[np.float64], *, window: int) -> tuple[Float32, Float32]:
-    """Level and scale (F,) of one entity's rows; NaN for the level of what it never had, the scale of what never moved."""
+    """Level and scale (F,) of one entity's rows; NaN where it never had a value, or never another one."""
     has_value = ~np.isnan(rows).all(axis=0)
     known = np.where(has_value, rows, np.float32(0))
     moves = np.nanmax(known, axis=0) - np.nanmin(known, axis=0) > _NO_RANGE
