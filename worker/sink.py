@@ -320,8 +320,11 @@ class TransactionalSink:
         return self._concluded is not None and not self._concluded.done()
 
     def listen(self) -> None:
-        """Let the client call back."""
-        self._publisher.listen()
+        """Let the client call back; it may tell of a fatal error by the way."""
+        try:
+            self._publisher.listen()
+        except KafkaException as failure:
+            self._judge(failure)
 
     def _call(self, timeout_s: float, call: Callable[[], None]) -> None:
         self._wait(self._run(call), timeout_s)
@@ -450,8 +453,11 @@ class IdempotentSink:
         reach("committed")
 
     def listen(self) -> None:
-        """Let the client call back."""
-        self._publisher.listen()
+        """Let the client call back; it may tell of a fatal error by the way."""
+        try:
+            self._publisher.listen()
+        except KafkaException as failure:
+            raise self._publisher.lost(failure.args[0].str()) from failure
 
     def discard(self) -> None:
         """What was handed over is on its way: it may come again."""

@@ -559,5 +559,20 @@ def test_the_client_is_heard_where_nothing_is_published(bench: Bench) -> None:
     assert bench.producer.calls[-1] == "poll"
 
 
+def test_a_fatal_error_that_is_heard_by_the_way_is_judged_as_everywhere(bench: Bench) -> None:
+    bench.producer.fail("poll", refusing(KafkaError._FENCED, fatal=True))
+    with pytest.raises(FencedError, match="Another process uses the transactional"):
+        bench.sink.listen()
+
+
+def test_an_idempotent_sink_is_lost_with_a_fatal_error_that_is_heard_by_the_way() -> None:
+    producer = ScriptedProducer()
+    sink = IdempotentSink(lambda: producer, output_topic="scores")
+    sink.renew(1.0)
+    producer.fail("poll", refusing(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, fatal=True))
+    with pytest.raises(ProducerLostError):
+        sink.listen()
+
+
 def test_before_there_is_a_producer_nothing_is_heard() -> None:
     IdempotentSink(ScriptedProducer, output_topic="scores").listen()
