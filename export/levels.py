@@ -118,8 +118,7 @@ def fit_levels(
         for place, held_back in enumerate((rows[of_one][part[of_one] == VALIDATION] for of_one in of_each), start=1)
         if not np.isnan(held_back).all()
     ]
-    place = np.zeros(len(names), dtype=np.int64)
-    place[having] = np.arange(1, len(having) + 1)
+    place = _places(having, len(names))
     return Levels(
         names=tuple(names[one] for one in having),
         level=level,
@@ -139,13 +138,11 @@ def one_level(names: Sequence[str], having: Sequence[int], features: int) -> Lev
         features: F.
     """
     shape = (len(having) + 1, features)
-    place = np.zeros(len(names), dtype=np.int64)
-    place[having] = np.arange(1, len(having) + 1)
     return Levels(
         names=tuple(names[one] for one in having),
         level=np.zeros(shape, np.float32),
         scale=np.ones(shape, np.float32),
-        place=place,
+        place=_places(having, len(names)),
     )
 
 
@@ -170,6 +167,13 @@ def _long_enough(parts: Parts, entities: int, window: int) -> NDArray[np.int64]:
     enough = (rows >= _FEWEST_WINDOWS * window) & (held_back[0] > 0) & (held_back[1] > 0)
     longest = np.argsort(-rows, kind="stable")
     return np.sort(longest[enough[longest]][:_MOST_ENTITIES])
+
+
+def _places(having: Sequence[int] | NDArray[np.int64], entities: int) -> NDArray[np.int64]:
+    """(entities,) the contract's: those that are known from 1 on, 0 for all others."""
+    place = np.zeros(entities, dtype=np.int64)
+    place[having] = np.arange(1, len(having) + 1)
+    return place
 
 
 def _units(rows: Float32) -> NDArray[np.float64]:

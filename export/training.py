@@ -216,6 +216,7 @@ def _graph(
     strangers: Windows | None,
     own: Mapping[int, PValueCurve],
 ) -> _Graph:
+    """One that knows no entity unless some are judged by themselves; then unknown ones have the first curve."""
     if levels is None and not own:
         return _Graph(ScoredDetector(module, curve), parts.calibration, [])
     curves = [curve]
