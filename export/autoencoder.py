@@ -33,14 +33,23 @@ class Perceptron(nn.Module):
 
 
 def layer_sizes(
-    inputs: int, features: int, *, hidden: Sequence[int] | None, depth: int | None, bottleneck: int | None
+    inputs: int,
+    features: int,
+    *,
+    hidden: Sequence[int] | None,
+    depth: int | None,
+    bottleneck: int | None,
+    usual: Sequence[int] = (),
 ) -> tuple[int, ...]:
     """Input, hidden layers and bottleneck of the encoder; the decoder mirrors it.
 
-    Unless told otherwise one hidden layer (`depth`) lies between inputs and bottleneck; layers shrink by one ratio,
-    rounded to powers of 2 (256-64-16 for 32 rows of 8). Raises UsageError where the bottleneck would not be one.
+    Unless told otherwise the hidden layers are the `usual` ones, none narrower than the bottleneck. Where there are
+    none, one hidden layer (`depth`) lies between inputs and bottleneck: layers shrink by one ratio, rounded to powers
+    of 2 (256-64-16 for 32 rows of 8). Raises UsageError where the bottleneck would not be one.
     """
     bottleneck = bottleneck_size(inputs, features, bottleneck)
+    if hidden is None and depth is None and usual:
+        hidden = [max(width, bottleneck) for width in usual]
     if hidden is None:
         hidden = _between(inputs, bottleneck, 1 if depth is None else depth)
     return (inputs, *hidden, bottleneck)

@@ -1,15 +1,18 @@
 """The composition: a suite of public data becomes results, item by item and seed by seed, each kept once it is done.
 
 Every item is trained by `train` with one configuration for its kind of event, and scored through the artifact contract
-alone. Prints nothing.
+alone. Items and seeds have nothing to do with each other, so several are worked at side by side. Prints nothing.
 """
 
 import hashlib
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pyarrow.parquet
@@ -22,6 +25,7 @@ from export.benchmark_results import Result, as_json, read_results
 from export.dataset import Dataset, open_dataset
 from export.errors import ExportError, UsageError
 from export.labelled import read_labelled, with_label
+from export.processes import beside_each_other
 from export.scoring import Network, expected_events, score_rows
 from export.suite import LABEL, Figures, Part, Task, parts_of
 from export.training import Watch, train
@@ -35,10 +39,25 @@ CONFIGURATIONS: Mapping[str, Mapping[str, object]] = {
 
 _PROMISED = 0.01  # the share of false alarms that is held to what came of it
 
+_MOST_JOBS = 8  # unless more are asked for: each brings a PyTorch of its own
+
 Trainer = Callable[[TrainingConfig, Watch], object]
 """What writes `config.output`: `train`, or what a test takes for it."""
 OnResult = Callable[[Result], None]
 """Told of each result, kept ones first."""
+
+
+class BenchmarkWatch(Watch, Protocol):
+    """Told how far a benchmark is: of single trainings, or of all items where several are worked at."""
+
+    def items(self, done: int, planned: int) -> None:
+        """Items and seeds done in this stage."""
+        ...
+
+
+def usual_jobs() -> int:
+    """One for each CPU, within reason."""
+    return min(os.cpu_count() or 1, _MOST_JOBS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,35 +69,37 @@ class BenchmarkConfig:
     items: tuple[str, ...] | None = None  # None = all of these parts; else names, or how they begin
     seeds: tuple[int, ...] = (0, 1, 2)
     detector: str | None = None  # None = the default of `train`
+    jobs: int = field(default_factory=usual_jobs)  # trainings at a time
     output: Path = Path("benchmark.json")
     anew: bool = False
 
 
 def benchmark(
-    config: BenchmarkConfig, watch: Watch, on_result: OnResult, *, trainer: Trainer = train
+    config: BenchmarkConfig, watch: BenchmarkWatch, on_result: OnResult, *, trainer: Trainer = train
 ) -> tuple[list[Result], list[Line]]:
     """Every result that was asked for, and what they come to. Each is in `config.output` as soon as it is done.
 
     Raises:
         ExportError: the suite or the output cannot be used. What refuses an item is part of its result.
     """
-    items = _items(config, _parts(config))
+    wanted = _wanted(config, _items(config, _parts(config)))
     kept = {} if config.anew else {result.key: result for result in read_results(config.output)}
-    results: list[Result] = []
-    for part, item, seed in _work(items, config.seeds):
-        options = _options(config, part)
-        wanted = Result(part=part.name, item=item, seed=seed, options=options)
-        result = kept.get(wanted.key) or _done(part, wanted, watch, trainer)
-        kept[wanted.key] = result
-        results.append(result)
+    for each in wanted:
+        if each.key in kept:
+            on_result(kept[each.key])
+    for result in _done(config, [each for each in wanted if each.key not in kept], watch, trainer):
+        kept[result.key] = result
         write_file(as_json(kept.values()), config.output)
         on_result(result)
+    results = [kept[each.key] for each in wanted]
     lines = lines_of(results, config.suite)
     write_file(as_json(kept.values(), summary_as_json(lines)), config.output)
     return results, lines
 
 
 def _parts(config: BenchmarkConfig) -> list[Part]:
+    if config.jobs < 1:
+        raise UsageError(f"--jobs {config.jobs}: at least one training at a time; give 1 or more.")
     if not config.suite.is_dir():
         raise UsageError(f"--suite {config.suite}: there is no such folder.")
     if not config.output.parent.is_dir():
@@ -116,10 +137,13 @@ def _items(config: BenchmarkConfig, parts: Sequence[Part]) -> list[tuple[Part, s
     return [(part, item) for part, item in known if item.startswith(config.items)]
 
 
-def _work(items: Sequence[tuple[Part, str]], seeds: Sequence[int]) -> Iterator[tuple[Part, str, int]]:
-    for part, item in items:
-        for seed in seeds:
-            yield part, item, seed
+def _wanted(config: BenchmarkConfig, items: Sequence[tuple[Part, str]]) -> list[Result]:
+    """Each item with each seed, nothing come of it yet."""
+    return [
+        Result(part=part.name, item=item, seed=seed, options=_options(config, part))
+        for part, item in items
+        for seed in config.seeds
+    ]
 
 
 def _options(config: BenchmarkConfig, part: Part) -> dict[str, object]:
@@ -127,15 +151,31 @@ def _options(config: BenchmarkConfig, part: Part) -> dict[str, object]:
     return {**CONFIGURATIONS[part.kind], **detector}
 
 
-def _done(part: Part, wanted: Result, watch: Watch, trainer: Trainer) -> Result:
+def _done(
+    config: BenchmarkConfig, wanted: Sequence[Result], watch: BenchmarkWatch, trainer: Trainer
+) -> Iterator[Result]:
+    """What comes of each, one after the other or several side by side."""
+    with tempfile.TemporaryDirectory(prefix="anomaly-benchmark-") as folder:
+        become = partial(_become, suite=config.suite, folder=Path(folder), trainer=trainer)
+        if config.jobs == 1:
+            for each in wanted:
+                yield become(each, watch=_Prefixed(watch, f"{each.part} {each.item}, seed {each.seed}"))
+        elif wanted:
+            watch.stage(f"items, {config.jobs} at a time")
+            watch.items(0, len(wanted))
+            for done, (_, result) in enumerate(beside_each_other(become, wanted, processes=config.jobs), start=1):
+                yield result
+                watch.items(done, len(wanted))
+
+
+def _become(wanted: Result, *, suite: Path, folder: Path, trainer: Trainer, watch: Watch | None = None) -> Result:
     """The result, or why there is none."""
-    began = time.monotonic()
-    prefixed = _Prefixed(watch, f"{part.name} {wanted.item}, seed {wanted.seed}")
-    code = code_digest()
+    began, code = time.monotonic(), code_digest()
+    part = parts_of(suite)[wanted.part]
     try:
-        with tempfile.TemporaryDirectory(prefix="anomaly-benchmark-") as folder:
+        with tempfile.TemporaryDirectory(dir=folder) as own:
             task, settings = part.task(wanted.item), {**wanted.options, "seed": wanted.seed}
-            manifest, figures = judged(task, settings, Path(folder), prefixed, trainer)
+            manifest, figures = judged(task, settings, Path(own), watch or _Nobody(), trainer)
     except ExportError as error:
         return wanted.refused(str(error), code=code)
     return wanted.done(figures, family=manifest.detector.family, seconds=round(time.monotonic() - began, 1), code=code)
@@ -192,3 +232,19 @@ class _Prefixed:
     def stage(self, name: str) -> None:
         """As Watch."""
         self._watch.stage(f"{self._prefix}: {name}")
+
+
+class _Nobody:
+    """A Watch for work in another process: what it is at is not told."""
+
+    def stage(self, name: str) -> None:
+        """As Watch."""
+
+    def rows(self, done: int, total: int | None) -> None:
+        """As Watch."""
+
+    def epoch(self, done: int, planned: int, error: float) -> None:
+        """As Watch."""
+
+    def trial(self, done: int, planned: int, error: float) -> None:
+        """As Watch."""

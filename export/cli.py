@@ -358,6 +358,7 @@ def _add_benchmark(commands: "argparse._SubParsersAction[_Parser]") -> argparse.
     )
     command.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N", help="default: 0 1 2")
     command.add_argument("--detector", metavar="FAMILY", help="as for train (default: its default)")
+    command.add_argument("--jobs", type=int, metavar="N", help="trainings at a time (default: one a CPU, at most 8)")
     command.add_argument(
         "--output",
         type=Path,
@@ -452,7 +453,7 @@ def _page_of() -> "Callable[[Evaluation], str]":
 
 def _benchmark(options: argparse.Namespace) -> None:
     try:
-        from export.benchmark import BenchmarkConfig, benchmark  # noqa: PLC0415  # brings torch
+        from export.benchmark import BenchmarkConfig, benchmark, usual_jobs  # noqa: PLC0415  # brings torch
         from export.benchmark_report import figures_in_words, markdown  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise ExportError(f"A benchmark needs {error.name}: pip install 'anomaly-worker[export,cpu]'.") from error
@@ -462,6 +463,7 @@ def _benchmark(options: argparse.Namespace) -> None:
         items=None if options.items is None else tuple(options.items),
         seeds=tuple(dict.fromkeys(options.seeds)),
         detector=options.detector,
+        jobs=usual_jobs() if options.jobs is None else options.jobs,
         output=options.output,
         anew=options.anew,
     )

@@ -28,6 +28,7 @@ Make = Callable[[TrainingConfig, Sequence[str]], Detector]
 """The settings, their window chosen, and the features' names become an untrained detector."""
 
 _OF_LOGS = "ae"  # what `auto` means for counts of templates
+_LOG_LAYERS = (256, 64)  # wide before they are narrow: few counts, but which of them go together has many exceptions
 _WINDOW_NOISE, _EVENT_NOISE = 0.5, 2.0  # largest standard deviation of the noise, in z-scores
 
 
@@ -118,6 +119,7 @@ def _sizes(config: TrainingConfig, features: Sequence[str]) -> Sequence[int]:
     return layer_sizes(
         _inputs(config, features),
         _side_by_side(config, features),
+        usual=_LOG_LAYERS if config.kind == "log" else (),
         hidden=config.hidden,
         depth=config.depth,
         bottleneck=config.bottleneck,

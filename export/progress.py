@@ -51,6 +51,10 @@ class TerminalWatch:
         """Trials of a search."""
         self._update(done, planned, f"trial {done} of {planned}, lowest error {error:.3g}")
 
+    def items(self, done: int, planned: int) -> None:
+        """Items of a benchmark."""
+        self._update(done, planned, f"{done} of {planned}")
+
     def _update(self, done: int, total: int | None, remark: str) -> None:
         if self._task is not None:
             self._progress.update(self._task, completed=done, total=total, remark=remark)

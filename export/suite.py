@@ -32,6 +32,7 @@ LABEL = "label"
 _ASD_WINDOW = 100  # rows of the widest buffer
 _HDFS_NORMAL_WEIGHT = 79.05  # the test part holds so many times fewer normal sessions than there are: 2.93 % anomalous
 _HDFS_FALSE_POSITIVE_RATE = 0.001
+_HDFS_END = 1000  # no template of HDFS has this number
 _CARD_TRAINING = ("2018-07-11", "2018-07-18")  # the second day is no more part of it
 _CARD_SEEN = "2018-07-18"  # from here on the rows fill windows
 _CARD_TEST = ("2018-07-25", "2018-08-01")
@@ -89,6 +90,7 @@ def parts_of(suite: Path) -> dict[str, Part]:
         Tabular(suite),
         Cards(suite),
         Sessions(suite),
+        Sessions(suite, ended=True),
         Digits(suite),
     ]
     return {part.name: part for part in known}
@@ -264,11 +266,16 @@ class Cards:
 
 
 class Sessions:
-    """HDFS: sessions of template numbers; a session scores as its highest event does."""
+    """HDFS: sessions of template numbers; a session scores as its highest event does.
 
-    name, kind = "hdfs", "log"
+    Where they are `ended`, each has one line more that says so, as if the stream told when a session is over.
+    """
 
-    def __init__(self, suite: Path) -> None:
+    kind = "log"
+
+    def __init__(self, suite: Path, *, ended: bool = False) -> None:
+        self.name = "hdfs_ended" if ended else "hdfs"
+        self._end = f" {_HDFS_END}" if ended else ""
         self._path = suite / "log_hdfs_sequences.csv.gz"
         self.files: Sequence[Path] = (self._path,)
 
@@ -282,8 +289,8 @@ class Sessions:
         sessions = pyarrow.csv.read_csv(self._path)
         is_training = pc.equal(sessions["split"], "train")
         return Task(
-            training=_events(sessions.filter(is_training)).drop_columns([LABEL]),
-            scored=_events(sessions.filter(pc.invert(is_training))),
+            training=_events(sessions.filter(is_training), self._end).drop_columns([LABEL]),
+            scored=_events(sessions.filter(pc.invert(is_training)), self._end),
             columns={"entity": "session", "log_ids": "template"},
             judge=self._judge,
             normal=lambda labelled: ~labelled.label,
@@ -361,9 +368,10 @@ def _of_entity(name: str, rows: NDArray[np.float32], label: NDArray[np.float32] 
     return table.add_column(0, "entity", pa.array([name] * len(rows)))
 
 
-def _events(sessions: pa.Table) -> pa.Table:
-    """A row an event, sessions called by their place."""
-    events = pc.split_pattern(sessions["events"], " ").combine_chunks()
+def _events(sessions: pa.Table, end: str) -> pa.Table:
+    """A row an event, sessions called by their place; `end` is written behind each session's events."""
+    lines = pc.binary_join_element_wise(pc.cast(sessions["events"], pa.string()), end, "")
+    events = pc.split_pattern(lines, " ").combine_chunks()
     session = pc.list_parent_indices(events)
     return pa.table(
         {

@@ -25,6 +25,7 @@ class SilentWatch:
     stages: list[str] = field(default_factory=list)
     epochs: list[tuple[int, int, float]] = field(default_factory=list)
     trials: list[tuple[int, int, float]] = field(default_factory=list)
+    done: list[tuple[int, int]] = field(default_factory=list)
 
     def stage(self, name: str) -> None:
         self.stages.append(name)
@@ -37,6 +38,9 @@ class SilentWatch:
 
     def trial(self, done: int, planned: int, error: float) -> None:
         self.trials.append((done, planned, error))
+
+    def items(self, done: int, planned: int) -> None:
+        self.done.append((done, planned))
 
 
 def machine(rows: int, *, seed: int) -> np.ndarray:

@@ -60,7 +60,7 @@ def run(suite: Path, tmp_path: Path, workshop: Workshop) -> Run:
         config = BenchmarkConfig(
             parts=parts or None,
             output=tmp_path / "benchmark.json",
-            **{"suite": suite, "seeds": (0, 1), **options},
+            **{"suite": suite, "seeds": (0, 1), "jobs": 1, **options},
         )
         return benchmark(config, SilentWatch(), lambda result: None, trainer=workshop)
 
@@ -198,11 +198,27 @@ def test_an_empty_folder_and_a_foreign_output_are_told(tmp_path: Path, run: Run)
         run("tabular")
 
 
+def test_side_by_side_the_same_comes_of_it(suite: Path, tmp_path: Path) -> None:
+    watch, told = SilentWatch(), []
+    wanted = {"suite": suite, "parts": ("ts_u", "tabular"), "seeds": (0, 1), "detector": "pca"}
+    beside = BenchmarkConfig(**wanted, jobs=2, output=tmp_path / "beside.json")
+    together, _ = benchmark(beside, watch, told.append)
+    alone, _ = benchmark(BenchmarkConfig(**wanted, jobs=1, output=tmp_path / "alone.json"), watch, lambda result: None)
+    assert [(of.key, of.figures) for of in together] == [(of.key, of.figures) for of in alone]
+    assert all(of.figures for of in together)
+    assert sorted(of.key for of in told) == sorted(of.key for of in together)
+    assert watch.done == [(place, 6) for place in range(7)]
+    kept: list[Result] = []
+    benchmark(beside, watch, kept.append)
+    assert len(watch.done) == 7  # nothing was left to do
+    assert [of.key for of in kept] == [of.key for of in together]
+
+
 def test_from_the_command_line_it_trains_judges_and_writes_both_files(
     suite: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "figures.json"
-    command: Sequence[str] = ["benchmark", "--suite", str(suite), "--items", "set", "--seeds", "0"]
+    command: Sequence[str] = ["benchmark", "--suite", str(suite), "--items", "set", "--seeds", "0", "--jobs", "1"]
     assert main([*command, "--detector", "pca", "--output", str(output)]) == 0
     told = capsys.readouterr()
     assert told.err.startswith("tabular set, seed 0: AUROC 1.000")

@@ -99,6 +99,15 @@ def test_a_session_scores_as_its_highest_event_at_the_true_prior(suite: Path, tm
     assert worst["recall"] == 0.0
 
 
+def test_sessions_that_tell_their_end_have_one_line_more(suite: Path, tmp_path: Path) -> None:
+    task = task_of(suite, "hdfs_ended")
+    assert task.training.to_pydict() == {"session": [0, 0, 0, 1, 1], "template": [1, 2, 1000, 2, 1000]}
+    rows = labelled(task, tmp_path)
+    assert rows.sample.features[:, 0].tolist() == [1, 2, 2, 1000, 1, 9, 1000, 2, 1000]
+    assert rows.label.tolist() == [False] * 4 + [True] * 3 + [False] * 2
+    assert task.judge(rows, scores(rows.label)) == {"average_precision": 1.0, "recall": 1.0}
+
+
 def test_one_digit_trains_and_its_other_half_is_told_from_all_others_and_denoised(suite: Path, tmp_path: Path) -> None:
     part = parts_of(suite)["digits"]
     assert (part.kind, part.items()) == ("image", ["3", "7"])

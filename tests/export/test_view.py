@@ -109,6 +109,15 @@ def test_a_session_with_a_line_never_seen_or_a_line_too_many_scores_above_normal
     assert min(unseen, repeated) > max(normal)
 
 
+def test_a_session_that_stops_early_is_told_where_the_stream_tells_that_it_is_over(tmp_path: Path) -> None:
+    over = 1000
+    ended = [(*session, over) for session in sessions(200)]
+    network, manifest = trained(log_table(ended), tmp_path, kind="log", entity="session", log_ids="template")
+    normal = highest(network, manifest, *((*session, over) for session in sessions(50, seed=1)))
+    running, stopped = highest(network, manifest, SESSION[:3], (*SESSION[:3], over))
+    assert running <= max(normal) < stopped
+
+
 def test_every_unseen_template_is_the_same_number(log: tuple[Network, Manifest, Path]) -> None:
     network, manifest, _ = log
     one, other, mixed = highest(network, manifest, (5, 5, 77, 77), (5, 5, 1_000_000, 1_000_000), (5, 5, 77, 0))
