@@ -99,6 +99,7 @@ class Scores:
     score: Float32  # (m,)
     p_value: Float32  # (m,)
     explanation: Explanation
+    unknown_entities: int = 0  # windows of entities that the model was not trained on, where it tells them apart
 
 
 class OutgoingRecord(NamedTuple):

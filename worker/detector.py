@@ -84,7 +84,7 @@ class Detector:
         score, p_value = _usable(outputs[SCORE], outputs[P_VALUE])
         chosen = np.flatnonzero(self._is_explained(score, windows.length))
         explanation = self._explanation(columns, chosen) if len(chosen) else self._nothing_explained
-        return Scores(score, p_value, explanation)
+        return Scores(score, p_value, explanation, int((columns[ENTITY] == 0).sum()) if self._places else 0)
 
     def _columns(self, windows: Windows, entity: Iterable[str]) -> Mapping[str, Column]:
         columns: dict[str, Column] = {WINDOW: np.ascontiguousarray(windows.values, np.float32)}

@@ -55,6 +55,7 @@ class Answered:
     anomalies: int
     alarms: Sequence[bytes]  # the last few of these, as they were sent
     warming: int
+    unknown_entities: int
     missing: Mapping[str, int]  # feature -> values
     timestamps_ms: Int64  # of the records, -1 where there is none
 
@@ -75,6 +76,9 @@ class Metrics:
         self._dead_letters = counter("dead_letters_total", "Dead letters, by reason.", "reason")
         self._anomalies = counter("anomalies_total", "Scores above the threshold, warming windows aside.")
         self._warming = counter("warming_total", "Scores of windows that were still filling.")
+        self._unknown_entities = counter(
+            "unknown_entities_total", "Scores of entities that the model was not trained on, where it tells them apart."
+        )
         self._missing = counter("missing_values_total", "Missing values in scored rows, by feature.", "feature")
         self._batch_records = Histogram(
             "anomaly_worker_batch_records",
@@ -136,6 +140,7 @@ class Metrics:
             self._records.labels(outcome).inc(count)
         self._anomalies.inc(answered.anomalies)
         self._warming.inc(answered.warming)
+        self._unknown_entities.inc(answered.unknown_entities)
         for feature, count in answered.missing.items():
             self._missing.labels(feature).inc(count)
         self._latency.observe(np.maximum(0.0, now_s - answered.timestamps_ms[answered.timestamps_ms >= 0] / 1000))

@@ -420,6 +420,7 @@ class Pipeline:
             anomalies=int(outgoing.anomaly.sum()),
             alarms=[outgoing.value[row] for row in np.flatnonzero(outgoing.anomaly)[-LATEST_ALARMS:].tolist()],
             warming=int((batch.windows.length < form.min_length).sum()),
+            unknown_entities=batch.scores.result().unknown_entities,
             missing=missing_by_feature(form.feature_names, batch.events.features),
             timestamps_ms=batch.records.timestamp,
         )

@@ -2,6 +2,7 @@
 
 from itertools import islice
 
+from tests.artifacts import make_artifact
 from tests.end_to_end.job import Job
 from tests.end_to_end.stream import Event, events
 
@@ -33,6 +34,18 @@ def test_the_metrics_agree_with_what_came_out(job: Job) -> None:
     # Gauges are set once a second: until then the lag is 0 because nothing has been said yet.
     worker.wait_until(lambda: worker.metric("anomaly_worker_entities") > 10, "it knows entities", 10)
     worker.wait_until(lambda: worker.metric("anomaly_worker_lag") == 0, "its lag is 0", 10)
+
+
+def test_scores_of_entities_that_the_model_was_not_trained_on_are_counted(job: Job) -> None:
+    known = make_artifact(job.folder / "known.onnx", features=("x", "y"), entities=("machine-0", "machine-1"))
+    job.set({"model": {"uri": str(known)}})
+    written = list(islice(events(bad_share=0.0), 300))
+    job.write(written)
+    worker = job.start()
+    job.wait_until_done()
+    strangers = sum(event.key not in {b"machine-0", b"machine-1"} for event in written)
+    assert 0 < strangers < len(written)
+    assert worker.metric("anomaly_worker_unknown_entities_total") == strangers
 
 
 def test_the_kafka_clients_tell_of_themselves(job: Job) -> None:

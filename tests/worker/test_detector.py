@@ -182,8 +182,10 @@ def rename(model: onnx.ModelProto, old: str, new: str) -> None:
 def test_entities_are_told_apart_by_their_place_and_strangers_are_zero() -> None:
     made = detector(entities=("pump", "fan"))
     values = np.repeat(some_windows(1), 4, axis=0)
-    scores = made.score(windows_of(values), ["fan", "stranger", "pump", "fan"]).score
-    np.testing.assert_allclose(scores / scores[1], [2.0, 1.0, 1.5, 2.0], rtol=1e-6)
+    scores = made.score(windows_of(values), ["fan", "stranger", "pump", "fan"])
+    np.testing.assert_allclose(scores.score / scores.score[1], [2.0, 1.0, 1.5, 2.0], rtol=1e-6)
+    assert scores.unknown_entities == 1
+    assert detector().score(windows_of(values), ["stranger"] * 4).unknown_entities == 0  # it tells none apart
 
 
 def test_elapsed_is_asked_for_where_the_graph_reads_it() -> None:

@@ -18,6 +18,7 @@ CONTRACT: Mapping[str, tuple[str, set[str]]] = {
     "dead_letters_total": ("counter", {"reason"}),
     "anomalies_total": ("counter", set()),
     "warming_total": ("counter", set()),
+    "unknown_entities_total": ("counter", set()),
     "missing_values_total": ("counter", {"feature"}),
     "batch_records": ("histogram", set()),
     "stage_seconds": ("histogram", {"stage"}),
@@ -49,6 +50,7 @@ def commit(metrics: Metrics, **report: object) -> None:
         "anomalies": 0,
         "alarms": [],
         "warming": 0,
+        "unknown_entities": 0,
         "missing": {},
         "timestamps_ms": np.array([], np.int64),
     }
@@ -137,13 +139,14 @@ def test_names_that_need_escaping_come_through(metrics: Metrics) -> None:
 
 def test_what_went_in_is_scored_dead_or_skipped(metrics: Metrics) -> None:
     commit(metrics, scored=5, skipped=2, reasons=["empty", "wrong_type", "empty"], anomalies=1, warming=2)
-    commit(metrics, scored=1, reasons=["empty"], anomalies=1)
+    commit(metrics, scored=1, reasons=["empty"], anomalies=1, unknown_entities=1)
     outcomes = {name: value(metrics, "records_total", outcome=name) for name in ("scored", "dead", "skipped")}
     assert outcomes == {"scored": 6, "dead": 4, "skipped": 2}
     assert value(metrics, "dead_letters_total", reason="empty") == 3
     assert value(metrics, "dead_letters_total", reason="wrong_type") == 1
     assert value(metrics, "anomalies_total") == 2
     assert value(metrics, "warming_total") == 2
+    assert value(metrics, "unknown_entities_total") == 1
 
 
 def test_a_batch_is_counted_with_its_stages(metrics: Metrics) -> None:
