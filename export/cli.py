@@ -54,8 +54,9 @@ families, with their knobs beside epochs and weight-decay:
   prototypes  distance to the nearest of many typical windows: bottleneck alone
 
 An entity's oldest 70 % of rows train, the next 10 % stop the training early, the newest 20 % calibrate the score:
-normal operation scores above 1 as often as --alarm-rate says. The data should be mostly normal; no labels are used.
-Rows of an entity must be in the order of time. Values may be missing.
+normal operation scores above 1 as often as --alarm-rate says. The data should be mostly normal; no labels are used:
+--label names a column of them that is not to be learnt. Rows of an entity must be in the order of time. Values may be
+missing.
 
 example:
   anomaly-export train --data july.csv august.csv.gz --entity machine --timestamp time \\
@@ -166,8 +167,10 @@ def _add_train(commands: "argparse._SubParsersAction[_Parser]") -> argparse.Argu
     command.add_argument(
         "--config", type=Path, metavar="FILE", help="YAML file with these settings, by the names of the options"
     )
-    _add_data_options(
-        command.add_argument_group("data"), features="columns to learn (default: every other numeric column)"
+    data = command.add_argument_group("data")
+    _add_data_options(data, features="columns to learn (default: every other numeric column)")
+    data.add_argument(
+        "--label", metavar="COL", help="column of labels, as evaluate has it: not learnt, and no label is used"
     )
     _add_detector_options(command.add_argument_group("detector"))
     _add_knobs(command.add_argument_group("knobs", "which family has which: see below"))
@@ -178,6 +181,7 @@ def _add_train(commands: "argparse._SubParsersAction[_Parser]") -> argparse.Argu
 def _add_data_options(group: "argparse._ArgumentGroup", *, features: str) -> None:
     group.add_argument(
         "--data",
+        action="extend",
         nargs="+",
         metavar="FILE",
         help="CSV (also .gz, .bz2, .zst) or Parquet; several are read as one, in this order",
@@ -226,7 +230,11 @@ def _add_detector_options(group: "argparse._ArgumentGroup") -> None:
         help="own = each entity has a threshold of its own, where it has rows enough (default), pooled = one for all",
     )
     group.add_argument(
-        "--exclude-ranges", metavar="START/END,...", help="times not to learn from, such as known incidents"
+        "--exclude-ranges",
+        type=_at_commas,
+        action="extend",
+        metavar="START/END,...",
+        help="times not to learn from, such as known incidents; given again, these too",
     )
     group.add_argument("--detector", metavar="FAMILY", help="see below (default: auto)")
     group.add_argument(
@@ -251,6 +259,10 @@ def _add_detector_options(group: "argparse._ArgumentGroup") -> None:
     )
 
 
+def _at_commas(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 def _add_knobs(group: "argparse._ArgumentGroup") -> None:
     for option, metavar, text in (
         (
@@ -263,7 +275,7 @@ def _add_knobs(group: "argparse._ArgumentGroup") -> None:
         (
             "noise",
             "SD",
-            "largest noise that is to be removed, in standard deviations (default: 0.5; 2 for single events)",
+            "largest noise that is to be removed, in standard deviations (default: 0.5; 2 for single events; 0 = none)",
         ),
         ("sparsity", "SHARE", "share of the code that may be active (default: 0.1)"),
         ("dropout", "SHARE", "share of hidden units that are left out of each training step (default: 0)"),
@@ -314,7 +326,13 @@ def _add_evaluate(commands: "argparse._SubParsersAction[_Parser]") -> argparse.A
     figures.add_argument(
         "--metric", nargs="+", metavar="NAME", help="which to compute (default: all; see docs/evaluation.md)"
     )
-    figures.add_argument("--vus-window", type=int, metavar="N", help="widest buffer of the VUS, in rows (default: 100)")
+    figures.add_argument(
+        "--vus-window",
+        type=int,
+        metavar="N",
+        help="widest buffer of the VUS, in rows (default: 100, at most a tenth of an entity's rows; 0 where each event "
+        "is judged by itself)",
+    )
     figures.add_argument(
         "--threshold", type=float, default=1.0, metavar="S", help="scores above it are alarms (default: 1)"
     )

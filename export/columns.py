@@ -8,8 +8,10 @@ import pyarrow.compute as pc
 
 from export.errors import DataError, UsageError
 from export.event_time import UNITS, unit_of
-from export.table_file import TableFile, first_unreadable
+from export.table_file import TableFile, first_unreadable, separator_hint
 from schemas import captured
+
+_SHOWN_NAMES = 5  # of columns, in a sentence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,16 +43,17 @@ def choose_columns(
     timestamp_unit: str | None,
     features: Sequence[str] | None,
     ids: str | None = None,
+    label: str | None = None,
 ) -> Columns:
     """The columns to read from every file; without `features` every numeric column of the first.
 
-    `ids` is the one of the features that holds template numbers.
+    `ids` is the one of the features that holds template numbers; `label` is none of them, and in one file at least.
 
     Where the worker captured the files, their entity and event time need not be named.
 
     Raises:
         UsageError: a named column is not there, is not numeric, or nothing numeric is left.
-        DataError: a column that seems numeric holds text.
+        DataError: a column that seems numeric holds text, one to learn has no name, or there is nothing in any.
     """
     first = tables[0]
     is_captured = _is_captured(first)
@@ -60,16 +63,20 @@ def choose_columns(
         timestamp_unit = timestamp_unit or ("ms" if timestamp == captured.EVENT_TIME else None)
     keys = tuple(name for name in (entity, timestamp) if name is not None)
     if features is None:
-        features = _numeric(first, keys)
+        features = _numeric(first, keys if label is None else (*keys, label))
+    if "" in features:
+        _refuse_nameless(first)
     for table in tables:
         _require(table, (*keys, *features))
+    if label is not None and not any(label in table.schema.names for table in tables):
+        _require(first, [label])
     others = [field for field in first.schema if field.name not in {*keys, *features}]
     return Columns(
         entity=entity,
         timestamp=timestamp,
         timestamp_unit=timestamp_unit or _unit(first, timestamp),
         features=tuple(features),
-        left_out=tuple(f"{field.name} ({_type_in_words(field.type)})" for field in others),
+        left_out=tuple(f"{field.name or 'without a name'} ({_type_in_words(field.type)})" for field in others),
         ids=ids,
         in_log_order=is_captured,
     )
@@ -79,14 +86,40 @@ def _numeric(table: TableFile, keys: tuple[str, ...]) -> list[str]:
     others = {*keys, *(captured.RESERVED if _is_captured(table) else ())}
     fields = [field for field in table.schema if field.name not in others]
     for field in fields:
-        if pa.types.is_string(field.type):
+        if pa.types.is_string(field.type) and field.name:
             _refuse_spoilt_numbers(table, field.name)
     numeric = [field.name for field in fields if is_number(field.type)]
     if not numeric:
+        _refuse_empty(table, fields)
         raise UsageError(
-            f"{table.name} has no numeric column beside --entity and --timestamp: there is nothing to learn from."
+            f"{table.name} has no numeric column beside --entity and --timestamp: there is nothing to learn from"
+            f"{separator_hint(table.schema.names)}."
         )
     return numeric
+
+
+def _refuse_empty(table: TableFile, fields: Sequence[pa.Field]) -> None:
+    """Raises DataError where no column holds a value; a type is known by the first rows alone."""
+    if not fields or not all(pa.types.is_null(field.type) for field in fields):
+        return
+    if not any(batch.num_rows for batch in table.batches({fields[0].name: pa.string()})):
+        raise DataError(f"{table.name}: there is no row of data.")
+    names = [field.name or "a column without a name" for field in fields]
+    more = f" and {len(names) - _SHOWN_NAMES:,} more" if len(names) > _SHOWN_NAMES else ""
+    raise DataError(
+        f"{table.name}: {', '.join(names[:_SHOWN_NAMES])}{more} are empty: there is nothing to learn from; "
+        "where only the first rows are, name the columns to learn by --features."
+    )
+
+
+def _refuse_nameless(table: TableFile) -> None:
+    """An artifact knows its inputs by name."""
+    if "" not in table.schema.names:
+        return
+    raise DataError(
+        f"{table.name}: column {table.schema.names.index('') + 1} has no name (an index that pandas wrote?); "
+        "give it one, or name the columns to learn by --features."
+    )
 
 
 def _is_captured(table: TableFile) -> bool:
@@ -98,7 +131,9 @@ def _require(table: TableFile, names: Sequence[str]) -> None:
     present = table.schema.names
     for name in names:
         if name not in present:
-            raise UsageError(f"{table.name} has no column {name!r}; it has {', '.join(present)}.")
+            raise UsageError(
+                f"{table.name} has no column {name!r}; it has {', '.join(present)}{separator_hint(present)}."
+            )
         if present.count(name) > 1:
             raise UsageError(f"{table.name} has more than one column {name!r}.")
 

@@ -145,6 +145,7 @@ def open_dataset(
     *,
     features: Sequence[str] | None,
     ids: str | None = None,
+    label: str | None = None,
     named_by: str = "--data",
 ) -> Dataset:
     """The files, opened, with the columns to read; errors as of `open_table` and `choose_columns`.
@@ -154,6 +155,7 @@ def open_dataset(
         options: The columns of entity and time.
         features: The columns of numbers; None = every other numeric one.
         ids: The one of them that holds template numbers, which must then be such.
+        label: A column that is none of them.
         named_by: The option that a sentence speaks of.
     """
     tables = [open_table(path, option=named_by) for path in paths]
@@ -164,6 +166,7 @@ def open_dataset(
         timestamp_unit=options.timestamp_unit,
         features=features,
         ids=ids,
+        label=label,
     )
     return Dataset(tables, columns)
 

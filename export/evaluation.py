@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from export.alarm_rate import kept_promise
+from export.alarm_rate import covered_by, kept_promise, saw_incident
 from export.artifact import read_artifact, refuse_overwriting
 from export.baseline_ground import Ground, ground_of_labelled, ground_of_training
 from export.baselines import fit_baselines
@@ -18,8 +18,8 @@ from export.evaluation_report import Evaluation
 from export.event_time import UNITS
 from export.labelled import LabelledRows, read_labelled, with_label
 from export.scoring import Network, RowScores, score_rows
-from export.verdict import Judged, Rules, Verdict, judge, known_metrics
-from export.windows import every_window
+from export.verdict import AVERAGE_PRECISION, Judged, Rules, Verdict, is_volume, judge, known_metrics
+from export.windows import Windows, every_window
 from export.worst_incidents import worst_incidents
 from export.z_score import z_score
 from schemas.artifact import ELAPSED
@@ -84,8 +84,10 @@ def evaluate(config: EvaluationConfig, watch: Watch) -> Evaluation:
     _require_finite(scores, rows)
     rules = _rules(config, manifest)
     ground = _ground(config, manifest, rows, watch)
-    baselines = _baseline_scores(ground, manifest, rows, watch)
-    judged = _judged(config, rows, scores, baselines)
+    windows = every_window(rows.sample, window=manifest.window, max_gap_ms=manifest.max_gap_ms)
+    baselines = _baseline_scores(ground, manifest, rows, windows, watch)
+    candidates = _candidates(config, manifest, scores, baselines)
+    judged = _judged(candidates, rows, scores.warming, _touched(rows.label, windows.length))
     return Evaluation(
         manifest=manifest,
         threshold=config.threshold,
@@ -147,14 +149,28 @@ def _require_finite(scores: RowScores, rows: LabelledRows) -> None:
 
 
 def _rules(config: EvaluationConfig, manifest: Manifest) -> Rules:
-    by_kind = VUS_WINDOW if manifest.window > 1 else 0
+    by_kind = VUS_WINDOW if _judges_series(manifest) else 0
     return Rules(
         metrics=config.metrics,
+        yardstick=_yardstick(config.metrics, of_series=_judges_series(manifest)),
         vus_window=by_kind if config.vus_window is None else config.vus_window,
+        vus_window_as_given=config.vus_window is not None,
         false_positive_rate=config.false_positive_rate,
         prior=config.prior,
         episode_gap_ms=round(config.episode_gap_s * 1000),
     )
+
+
+def _judges_series(manifest: Manifest) -> bool:
+    """Of the other kinds each event is judged by itself, though its window may hold the past it is judged beside."""
+    return manifest.kind == "sensor" and manifest.window > 1
+
+
+def _yardstick(metrics: tuple[str, ...], *, of_series: bool) -> str:
+    """The first metric; but where there are no series, a volume under rows side by side decides nothing."""
+    if not of_series and is_volume(metrics[0]) and AVERAGE_PRECISION in metrics:
+        return AVERAGE_PRECISION
+    return metrics[0]
 
 
 def _ground(config: EvaluationConfig, manifest: Manifest, rows: LabelledRows, watch: Watch) -> Ground:
@@ -166,7 +182,7 @@ def _ground(config: EvaluationConfig, manifest: Manifest, rows: LabelledRows, wa
 
 
 def _baseline_scores(
-    ground: Ground, manifest: Manifest, rows: LabelledRows, watch: Watch
+    ground: Ground, manifest: Manifest, rows: LabelledRows, windows: Windows, watch: Watch
 ) -> dict[str, NDArray[np.float64]]:
     """Of every row, by the baseline's name; those that can be fitted."""
     plain = z_score(rows.sample.features, manifest.features)
@@ -175,30 +191,49 @@ def _baseline_scores(
     fitted = fit_baselines(ground.windows, ground.rows)
     if fitted is not None:
         watch.stage("scoring by baselines")
-        windows = every_window(rows.sample, window=manifest.window, max_gap_ms=manifest.max_gap_ms)
         scores |= fitted.score(windows, watch.rows)
     return scores
 
 
-def _judged(
-    config: EvaluationConfig, rows: LabelledRows, scores: RowScores, baselines: Mapping[str, NDArray[np.float64]]
-) -> dict[str, Judged]:
-    """Every score by its name, causal first, with the alarms that it raises."""
+def _candidates(
+    config: EvaluationConfig, manifest: Manifest, scores: RowScores, baselines: Mapping[str, NDArray[np.float64]]
+) -> dict[str, tuple[NDArray[np.float64], NDArray[np.bool_]]]:
+    """Every score and the alarms that it raises, by its name, causal first."""
     alarm = (scores.causal > config.threshold) & ~scores.warming
-    candidates = {
-        "causal": (scores.causal, alarm),
-        "revised": (scores.revised, (scores.revised > config.threshold) & ~scores.warming),
+    candidates = {"causal": (scores.causal, alarm)}
+    if _judges_series(manifest):  # what later windows say is about later events where each is judged by itself
+        candidates["revised"] = (scores.revised, (scores.revised > config.threshold) & ~scores.warming)
+    return candidates | {name: (score, _as_many(score, alarm, scores.warming)) for name, score in baselines.items()}
+
+
+def _touched(label: NDArray[np.bool_], length: NDArray[np.int64]) -> dict[str, NDArray[np.bool_]]:
+    """By a score's name, where it has seen a row of an incident; `length` is that of the window of each row."""
+    by_window = saw_incident(label, length)
+    return {
+        "causal": by_window,
+        "revised": covered_by(by_window, length),  # by later windows too
+        "z-score": label,  # of a row it sees no other
+        "PCA": by_window,
+        "prototypes": by_window,
     }
-    candidates |= {name: (score, _as_many(score, alarm, scores.warming)) for name, score in baselines.items()}
+
+
+def _judged(
+    candidates: Mapping[str, tuple[NDArray[np.float64], NDArray[np.bool_]]],
+    rows: LabelledRows,
+    warming: NDArray[np.bool_],
+    touched: Mapping[str, NDArray[np.bool_]],
+) -> dict[str, Judged]:
     return {
         name: Judged(
             label=rows.label,
             score=score,
-            alarm=raised,
-            warming=scores.warming,
+            alarm=alarm,
+            warming=warming,
+            touched=touched[name],
             time_ms=rows.sample.event_time_ms,
         )
-        for name, (score, raised) in candidates.items()
+        for name, (score, alarm) in candidates.items()
     }
 
 

@@ -13,7 +13,16 @@ from export.evaluation_plots import (
     scores_plot,
     trade_off_plot,
 )
-from export.evaluation_report import Evaluation, alarm_table, headline, notes, percent, ranking_table
+from export.evaluation_report import (
+    Evaluation,
+    alarm_table,
+    clear_of_incidents,
+    headline,
+    notes,
+    percent,
+    ranking_table,
+    touched_by_incidents,
+)
 from export.report import day
 from export.trade_off import trade_off
 from schemas.html_page import html_page
@@ -70,6 +79,8 @@ def _verdict(evaluation: Evaluation) -> str:
         f"{incidents.false_episodes} of {incidents.episodes} episodes of alarms touched no incident.",
         f"{false} of the normal rows raised an alarm, {promised} were promised.",
     ]
+    if touched_by_incidents(evaluation):
+        sentences.append(f"Clear of incidents {percent(alarms.clear_rate)} did: {clear_of_incidents(evaluation)}.")
     return "<ul>" + "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences) + "</ul>"
 
 
@@ -153,10 +164,10 @@ def _blame_cells(blame: Blame) -> Iterator[str]:
 
 
 def _entities(evaluation: Evaluation) -> Iterator[str]:
-    """A table of the causal score by entity, behind a line that opens it where they are many."""
+    """A table of the causal score by entity, incidents first, behind a line that opens it where they are many."""
     if len(evaluation.entities) < 2:
         return
-    each = list(zip(evaluation.entities, evaluation.verdicts["causal"].entities, strict=True))
+    each = evaluation.by_incidents
     ranking, alarms = ranking_table(evaluation, each[:_MOST_ROWS]), alarm_table(evaluation, each[:_MOST_ROWS])
     headings = ("entity", *ranking[0][1:], *alarms[0][1:])
     rows = ["".join(_cells((*one, *other[1:]))) for one, other in zip(ranking[1], alarms[1], strict=True)]

@@ -17,7 +17,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
-from export.evaluation_report import Evaluation, percent
+from export.evaluation_report import Evaluation, percent, touched_by_incidents
 from export.ranking import precision_recall
 from export.runs import runs_of
 from export.verdict import Judged
@@ -145,34 +145,41 @@ def calibration_plot(evaluation: Evaluation) -> Plot | None:
 
 
 def drift_plot(evaluation: Evaluation) -> Plot | None:
-    """The realised share of false alarms in each tenth of the rows; None without normal rows."""
+    """The realised share of false alarms in each tenth, and that clear of incidents; None without normal rows."""
     alarms = evaluation.verdicts["causal"].overall.alarms
     rates = [rate for rate in alarms.false_alarm_rate_over_time if rate is not None]
     if not rates:
         return None
+    with_clear = touched_by_incidents(evaluation)
     with drawing("drift"):
         figure, axes = _small()
-        place = np.arange(1, len(alarms.false_alarm_rate_over_time) + 1)
-        axes.bar(
-            place,
-            [rate or 0.0 for rate in alarms.false_alarm_rate_over_time],
-            width=0.8,
-            color=COLOURS.right_band,
-            edgecolor=COLOURS.right,
-        )
+        _bars(axes, alarms.false_alarm_rate_over_time, "all normal rows" if with_clear else None, COLOURS.right_band)
+        if with_clear:
+            _bars(axes, alarms.clear_rate_over_time, "clear of incidents", COLOURS.right, width=0.4)
         axes.axhline(evaluation.promised, color=COLOURS.ink, linewidth=0.8, linestyle=_DASHES, label="promised")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: percent(share)))
-        axes.set(xticks=place, xlabel="tenth of each entity's rows, oldest first", ylabel="false alarms")
-        axes.set_ylim(0, 1.25 * max(*rates, evaluation.promised))
+        whose = "the time" if evaluation.has_times else "each entity's rows"
+        axes.set(xlabel=f"tenth of {whose}, oldest first", ylabel="false alarms")
+        clear = [rate for rate in alarms.clear_rate_over_time if rate is not None]
+        axes.set_ylim(0, (1.6 if with_clear else 1.25) * max(*rates, *clear, evaluation.promised))
         _finish(axes, "False alarms as time goes on")
         axes.legend(frameon=False, labelcolor=COLOURS.ink, loc="upper left")
         words = (
             f"From {percent(min(rates))} to {percent(max(rates))}, where {percent(evaluation.promised)} were promised."
         )
+        if with_clear and clear:
+            words += f" Clear of incidents from {percent(min(clear))} to {percent(max(clear))}."
         return Plot(
-            svg(figure, alternative=f"Share of false alarms in each tenth of the rows. {words}"),
-            f"A threshold is frozen with its file, the world is not. {words}",
+            svg(figure, alternative=f"Share of false alarms in each tenth of {whose}. {words}"),
+            f"A threshold is frozen with its file, the world is not. Bars: {evaluation.tenths}. {words}",
         )
+
+
+def _bars(axes: Axes, rates: Sequence[float | None], label: str | None, colour: str, *, width: float = 0.8) -> None:
+    place = np.arange(1, len(rates) + 1)
+    height = [rate or 0.0 for rate in rates]
+    axes.bar(place, height, width=width, color=colour, edgecolor=COLOURS.right, label=label)
+    axes.set_xticks(place)
 
 
 def trade_off_plot(points: Sequence[tuple[int, float]]) -> Plot | None:

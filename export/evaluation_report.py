@@ -1,6 +1,6 @@
 """What `evaluate` tells, as tables and as JSON. Knows no files, and computes nothing."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TypeAlias
 
@@ -9,12 +9,15 @@ from rich.console import Console
 from rich.table import Table
 
 from export.blame import WorstIncident
-from export.verdict import Figures, Judged, Rules, Verdict
+from export.report import day
+from export.verdict import Figures, Judged, Rules, Verdict, is_volume
 from schemas.manifest import Manifest
 
 Json: TypeAlias = Mapping[str, "Json"] | Sequence["Json"] | str | float | bool | None
 
-_MOST_ENTITIES = 30  # in the table; the JSON has them all
+_MOST_ENTITIES = 30  # in the terminal's tables; the JSON has them all
+_MOST_WITHOUT_INCIDENTS = 5  # of these: they have nothing to find
+_DIGITS = 3  # of a figure between 0 and 1; what is equal as shown is called equal
 _HEADINGS: Mapping[str, str] = {
     "vus-pr": "VUS-PR",
     "vus-roc": "VUS-ROC",
@@ -52,6 +55,20 @@ class Evaluation:
         """The share of normal rows that may alarm: a score of s is as rare as the alarm rate to the power of s."""
         return float(min(1.0, self.manifest.alarm_rate**self.threshold))
 
+    @property
+    def tenths(self) -> str:
+        """What the parts that tell the false alarms over time are parts of."""
+        time_ms = self.judged["causal"].time_ms
+        if time_ms is None:
+            return "tenths of each entity's rows, since no times are known"
+        return f"tenths of the time from {day(int(time_ms.min()))} to {day(int(time_ms.max()))}"
+
+    @property
+    def by_incidents(self) -> list[tuple[str, Figures]]:
+        """The causal figures of each entity: most incidents first, then most false episodes, then as in the data."""
+        each = zip(self.entities, self.verdicts["causal"].entities, strict=True)
+        return sorted(each, key=lambda one: (-one[1].incidents.incidents, -one[1].incidents.false_episodes))
+
 
 def print_evaluation(evaluation: Evaluation, console: Console) -> None:
     """How well the scores order the rows, what the alarms found, and what became of the promise."""
@@ -60,8 +77,9 @@ def print_evaluation(evaluation: Evaluation, console: Console) -> None:
         console.print(_for_terminal(table_of, evaluation), highlight=False, markup=False)
     for line in notes(evaluation):
         console.print(line, highlight=False, markup=False)
-    if len(evaluation.entities) > _MOST_ENTITIES:
-        console.print(f"{len(evaluation.entities) - _MOST_ENTITIES:,} more entities: see --json", highlight=False)
+    left_out = len(evaluation.entities) - len(_shown_entities(evaluation))
+    if left_out:
+        console.print(f"{left_out:,} more {'entity' if left_out == 1 else 'entities'}: see --json", highlight=False)
 
 
 def as_json(evaluation: Evaluation) -> dict[str, Json]:
@@ -78,11 +96,13 @@ def as_json(evaluation: Evaluation) -> dict[str, Json]:
         "rules": {
             "threshold": evaluation.threshold,
             "promised_false_alarm_rate": evaluation.promised,
+            "yardstick": rules.yardstick.replace("-", "_"),
             "vus_window": rules.vus_window,
             "false_positive_rate": rules.false_positive_rate,
             "prior": rules.prior,
             "episode_gap_s": rules.episode_gap_ms / 1000 if evaluation.has_times else None,
             "baselines_learned_from": evaluation.baselines_learned_from,
+            "over_time": evaluation.tenths,
         },
         "scores": {
             name: {
@@ -111,6 +131,8 @@ def _figures_as_json(figures: Figures) -> dict[str, Json]:
         "row_recall": alarms.recall,
         "false_alarm_rate": alarms.false_alarm_rate,
         "false_alarm_rate_over_time": list(alarms.false_alarm_rate_over_time),
+        "false_alarm_rate_clear": alarms.clear_rate,
+        "false_alarm_rate_clear_over_time": list(alarms.clear_rate_over_time),
         "alarms_a_day": alarms.alarms_a_day,
         "incidents": incidents.incidents,
         "incidents_found": incidents.found,
@@ -158,7 +180,7 @@ def _overall(evaluation: Evaluation) -> list[tuple[str, Figures]]:
 
 
 def _for_terminal(table_of: Callable[..., Cells], evaluation: Evaluation) -> Table:
-    """A row a score, and below them the causal one by entity."""
+    """A row a score, and below them the causal one of entities, those with incidents first."""
     headings, rows = table_of(evaluation)
     table = Table(*headings, box=box.SIMPLE)
     for column in table.columns[1:]:
@@ -168,14 +190,19 @@ def _for_terminal(table_of: Callable[..., Cells], evaluation: Evaluation) -> Tab
     if len(evaluation.entities) > 1:
         table.add_section()
         table.add_row("causal of:")
-        each = zip(evaluation.entities, evaluation.verdicts["causal"].entities, strict=True)
-        for row in table_of(evaluation, list(each)[:_MOST_ENTITIES])[1]:
+        for row in table_of(evaluation, _shown_entities(evaluation))[1]:
             table.add_row(*row)
     return table
 
 
+def _shown_entities(evaluation: Evaluation) -> list[tuple[str, Figures]]:
+    each = evaluation.by_incidents
+    with_incidents = sum(figures.incidents.incidents > 0 for _, figures in each)
+    return each[: min(_MOST_ENTITIES, with_incidents + _MOST_WITHOUT_INCIDENTS)]
+
+
 def _ranking_cells(figures: Figures) -> list[str]:
-    return ["-" if value is None else f"{value:.3f}" for value in figures.ranking.values()]
+    return ["-" if value is None else _figure(value) for value in figures.ranking.values()]
 
 
 def _alarm_cells(figures: Figures) -> list[str]:
@@ -199,17 +226,11 @@ def _delay(figures: Figures) -> str:
 def notes(evaluation: Evaluation) -> list[str]:
     """What each score and figure is, and what is to be said of them."""
     rules = evaluation.rules
-    alarms = evaluation.verdicts["causal"].overall.alarms
-    over_time = " ".join(percent(rate) for rate in alarms.false_alarm_rate_over_time)
     told = [f"{name}: {_MEANINGS[name]}" for name in evaluation.verdicts]
     told += [remark for remark in (_ground(evaluation), beaten_by(evaluation)) if remark is not None]
-    told.append(
-        f"promised false alarms {percent(evaluation.promised)}, realised {percent(alarms.false_alarm_rate)}; "
-        f"in tenths of each entity's rows, oldest first: {over_time}"
-    )
-    if set(rules.metrics) & {"vus-pr", "vus-roc"}:
-        mean = ", all entities: the mean of theirs" if len(evaluation.entities) > 1 else ""
-        told.append(f"VUS: buffers up to {rules.vus_window} rows{mean}")
+    told += _false_alarms(evaluation)
+    if any(map(is_volume, rules.metrics)):
+        told.append(_buffers(evaluation))
     if "recall" in rules.metrics:
         told.append(f"recall: of labelled rows, at {percent(rules.false_positive_rate)} false alarms")
     if rules.prior is not None and "average-precision" in rules.metrics:
@@ -217,6 +238,51 @@ def notes(evaluation: Evaluation) -> list[str]:
     gap = f"at most {rules.episode_gap_ms / 1000:g} s apart" if evaluation.has_times else "in consecutive rows"
     told.append(f"episode: alarms {gap}; false: none of them in an incident; a day: of one entity; delay: the median")
     return told
+
+
+def _false_alarms(evaluation: Evaluation) -> Iterator[str]:
+    """What became of the promise; and once more without what incidents left in the windows, where there is such."""
+    alarms = evaluation.verdicts["causal"].overall.alarms
+    yield (
+        f"promised false alarms {percent(evaluation.promised)}, realised {percent(alarms.false_alarm_rate)}; "
+        f"in {evaluation.tenths}, oldest first: {_percents(alarms.false_alarm_rate_over_time)}"
+    )
+    if touched_by_incidents(evaluation):
+        yield (
+            f"clear of incidents: realised {percent(alarms.clear_rate)}; in the same tenths: "
+            f"{_percents(alarms.clear_rate_over_time)}; {clear_of_incidents(evaluation)}"
+        )
+
+
+def touched_by_incidents(evaluation: Evaluation) -> bool:
+    """Whether a causal score of a normal row saw rows of an incident."""
+    alarms = evaluation.verdicts["causal"].overall.alarms
+    return sum(alarms.clear_rows) < sum(alarms.normal_rows)
+
+
+def clear_of_incidents(evaluation: Evaluation) -> str:
+    """Which rows are left out there, and why."""
+    after = evaluation.manifest.window - 1
+    rows = f"up to {after} rows" if after > 1 else "row"
+    return (
+        f"without the {rows} after each incident whose windows still hold a part of it: "
+        "a high score there tells of the incident, not of drift"
+    )
+
+
+def _buffers(evaluation: Evaluation) -> str:
+    rules = evaluation.rules
+    if rules.vus_window == 0:
+        told = "VUS: no buffers"
+    else:
+        told = f"VUS: buffers up to {rules.vus_window} rows"
+        if not rules.vus_window_as_given:
+            told += ", no more than a tenth of an entity's"
+    return f"{told}, all entities: the mean of theirs" if len(evaluation.entities) > 1 else told
+
+
+def _percents(rates: Sequence[float | None]) -> str:
+    return " ".join(map(percent, rates))
 
 
 def _ground(evaluation: Evaluation) -> str | None:
@@ -228,18 +294,31 @@ def _ground(evaluation: Evaluation) -> str | None:
 
 
 def beaten_by(evaluation: Evaluation) -> str | None:
-    """A sentence where a baseline orders the rows no worse than the model does, by the first metric; else None."""
-    metric = evaluation.rules.metrics[0]
+    """A sentence where a baseline orders the rows no worse than the model does, by the yardstick; else None."""
+    metric = evaluation.rules.yardstick
     figures = {name: verdict.overall.ranking[metric] for name, verdict in evaluation.verdicts.items()}
     causal = figures.pop("causal")
-    figures.pop("revised")
+    figures.pop("revised", None)
     plain = {name: figure for name, figure in figures.items() if figure is not None}
     if causal is None or not plain:
         return None
-    best = max(plain, key=lambda name: plain[name])
-    if plain[best] < causal:
+    shown = {name: round(figure, _DIGITS) for name, figure in plain.items()}
+    best, own = max(plain, key=lambda name: plain[name]), round(causal, _DIGITS)
+    if shown[best] < own:
         return None
-    return f"the model does not beat {best} here: {_HEADINGS[metric]} {causal:.3f} against {plain[best]:.3f}"
+    if shown[best] > own:
+        return (
+            f"the model does not beat {best} here: {_HEADINGS[metric]} {_figure(causal)} against {_figure(plain[best])}"
+        )
+    as_good = [name for name, figure in shown.items() if figure == own]
+    perfect = min(causal, *(plain[name] for name in as_good)) > 1 - 1e-9
+    names = ", ".join(["the model", *as_good[:-1]])
+    how = "perfectly" if perfect else "equally well"
+    return f"{names} and {as_good[-1]} order the rows {how} here: {_HEADINGS[metric]} {_figure(causal)} each"
+
+
+def _figure(value: float) -> str:
+    return f"{value:.{_DIGITS}f}"
 
 
 def percent(share: float | None) -> str:

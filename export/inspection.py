@@ -8,6 +8,7 @@ from rich.table import Table
 
 from export.report import (
     CURVE,
+    DERIVED,
     FOLDS,
     LEVELS,
     THRESHOLDS,
@@ -17,12 +18,14 @@ from export.report import (
     curve_in_words,
     day,
     few_windows,
+    learnt_label,
     levels_in_words,
+    of_entities,
     thresholds_in_words,
 )
 from schemas.manifest import Calibration, Feature, Manifest
 
-_TOLD_APART = frozenset({CURVE, FOLDS, LEVELS, THRESHOLDS})  # in lines of their own
+_TOLD_APART = frozenset({CURVE, DERIVED, FOLDS, LEVELS, THRESHOLDS})  # in lines of their own
 _NAMES_SHOWN = 5
 
 
@@ -49,6 +52,7 @@ def _lines(manifest: Manifest) -> list[tuple[str, str]]:
         *([("note", remark)] if remark is not None else []),
         *_entities(manifest),
         ("window", _window(manifest)),
+        *(("note", told) for told in _learnt_labels(manifest.features)),
         ("score", "0 = as normal as can be, above 1 = anomalous, 2 = as rare as the alarm rate squared"),
         (
             "alarms",
@@ -60,7 +64,10 @@ def _lines(manifest: Manifest) -> list[tuple[str, str]]:
         ),
         ("calibration", _calibration(manifest.calibration, manifest.detector.hyperparameters.get(FOLDS))),
         *(("note", told) for told in few),
-        ("training", f"{training.rows:,} rows of {training.entities:,} entities{span}; sha256 {training.sha256[:12]}"),
+        (
+            "training",
+            f"{training.rows:,} rows of {of_entities(training.entities)}{span}; sha256 {training.sha256[:12]}",
+        ),
         ("golden", f"{_golden_windows(manifest)} windows with the outputs that every provider must reproduce"),
         ("versions", ", ".join(f"{name} {version}" for name, version in manifest.versions.items())),
         ("digest", f"{manifest.digest} (verified)"),
@@ -72,13 +79,28 @@ def _families(family: str, hyperparameters: Mapping[str, JsonValue]) -> Iterator
     told_here = {name: told for name, told in hyperparameters.items() if name not in _TOLD_APART}
     members = {name: told for name, told in told_here.items() if isinstance(told, dict)}
     own = {name: value for name, value in told_here.items() if name not in members}
-    yield "family", f"{family} ({', '.join(f'{name} {value}' for name, value in own.items())})" if own else family
+    told_of_it = ", ".join(f"{name} {_shown(value)}" for name, value in own.items())
+    yield "family", f"{family} ({told_of_it})" if own else family
+    derived = hyperparameters.get(DERIVED)
+    if derived:
+        yield "derived", ", ".join(map(str, derived)) if isinstance(derived, list) else str(derived)
     curve = hyperparameters.get(CURVE)
     points = _points(curve) if isinstance(curve, list) else []
     if points:
         yield "curve", curve_in_words(points)
     for name, told in members.items():
         yield from _families(name, told)
+
+
+def _shown(value: JsonValue) -> str:
+    """A list of sizes as people write layers: 256-64-16."""
+    return "-".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
+
+
+def _learnt_labels(features: Sequence[Feature]) -> Iterator[str]:
+    """A sentence for each that seems to be a column of labels, as far as its quantiles tell."""
+    told = (learnt_label(feature.name, feature.quantiles) for feature in features if feature.quantiles is not None)
+    return (sentence for sentence in told if sentence is not None)
 
 
 def _entities(manifest: Manifest) -> Iterator[tuple[str, str]]:
@@ -117,7 +139,10 @@ def _window(manifest: Manifest) -> str:
     gap = (
         "" if manifest.max_gap_s is None else f"; cut where more than {manifest.max_gap_s:g} s pass between two events"
     )
-    return f"{manifest.window} events of an entity, warming below {manifest.min_length}{gap}"
+    if manifest.window == 1:
+        return "each event by itself"
+    begin = "scored from the first on" if manifest.min_length == 1 else f"warming below {manifest.min_length}"
+    return f"{manifest.window} events of an entity, {begin}{gap}"
 
 
 def _golden_windows(manifest: Manifest) -> int:

@@ -1,7 +1,8 @@
 """The one training loop: a module, its loss and windows become its best weights, and the curve that led there.
 
-AdamW (Loshchilov and Hutter, ICLR 2019) with one rise and fall of the learning rate, stopped early by the validation
-windows. Knows no family and no score.
+AdamW (Loshchilov and Hutter, ICLR 2019) with one rise and fall of the learning rate and clipped gradients (Pascanu et
+al., On the Difficulty of Training Recurrent Neural Networks, ICML 2013), stopped early by the validation windows.
+Knows no family and no score.
 """
 
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from export.windows import Windows
 WEIGHT_DECAY = 1e-4
 _BATCH = 256
 _LEARNING_RATE = 3e-3
+_STEEPEST = 1.0  # norm of the gradient: one steep batch while the rate is high, and all units may fall silent for good
 _ENOUGH_STEPS = 800
 _MOST_EPOCHS = 200
 _STEPS_A_ROUND = 50
@@ -92,6 +94,7 @@ class _Step:
         self._optimizer.zero_grad()
         loss = self._loss(window, self._chance)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        nn.utils.clip_grad_norm_(self._module.parameters(), _STEEPEST)
         self._optimizer.step()
         self._schedule.step()
         self._module.eval()

@@ -1,5 +1,7 @@
 """What the data say of the window, where the user says nothing: docs/quality.md tells why these rules and no others."""
 
+import bisect
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +22,7 @@ _SHORTER_ROWS = (96, 64, 48, 32, 24, 16, 12, 8, 6, 4, 2)
 _PAST_ROWS = 64  # of an entity's events, to compare one with; lines of a log that are counted together
 _DERIVED = ("ratios", "rolling")
 _PAST_AT_LEAST = 4  # events of the median entity: fewer are no past
+_MOST_TIMES_THE_ROWS = 100_000  # a single row grown by so much fills every part, whatever the window
 
 
 def recommended(config: TrainingConfig, rows_of_entity: NDArray[np.int64], *, features: int) -> TrainingConfig:
@@ -69,9 +72,61 @@ def sensor_window(rows_of_entity: NDArray[np.int64], *, features: int, least: in
     longest = max(_ONE_FEATURE_ROWS if features == 1 else _MANY_FEATURES_ROWS, least or 1)
     fitting = [longest, *(rows for rows in _SHORTER_ROWS if (least or 1) <= rows < longest)]
     typical = float(np.median(rows_of_entity))
-    return next((rows for rows in fitting if rows <= typical and _leaves_enough(rows_of_entity, rows)), fitting[-1])
+    return next(
+        (
+            rows
+            for rows in fitting
+            if rows <= typical and _leaves_enough(rows_of_entity, window=rows, warm_length=rows // 2)
+        ),
+        fitting[-1],
+    )
 
 
-def _leaves_enough(rows_of_entity: NDArray[np.int64], window: int) -> bool:
-    counts = (rows_by_part(rows_of_entity, window) - window // 2 + 1).clip(min=0).sum(axis=0)
-    return bool((counts >= np.array(list(FEWEST_WINDOWS.values()))).all())
+def remedy(config: TrainingConfig, rows_of_entity: NDArray[np.int64]) -> str:
+    """What to do where a part has too few windows: only what would help, by the numbers of rows.
+
+    Args:
+        config: With its window chosen.
+        rows_of_entity: (entities,)
+    """
+    if _is_enough(config, rows_of_entity):  # so it is not their number
+        return "give more data, or let --max-gap and --exclude-ranges leave more of them"
+    needed = _rounded_up(_rows_needed(config, rows_of_entity))
+    ways = [f"give about {needed:,} rows{' in all' if len(rows_of_entity) > 1 else ''}"]
+    shorter = (rows for rows in _SHORTER_ROWS if (config.min_length or 1) <= rows < config.window_rows)
+    window = next((rows for rows in shorter if _is_enough(_with(config, window=rows), rows_of_entity)), None)
+    if window is not None:
+        ways.append(f"--window {window} (now {config.window_rows})")
+    if config.min_length is not None and _is_enough(_with(config, min_length=None), rows_of_entity):
+        ways.append(f"leave --min-length {config.min_length} out")
+    return ", or ".join(ways)
+
+
+def _with(config: TrainingConfig, **settings: int | None) -> TrainingConfig:
+    return config.model_copy(update=settings)
+
+
+def _rows_needed(config: TrainingConfig, rows_of_entity: NDArray[np.int64]) -> int:
+    """Rows of as many entities, each as much longer than it is, that fill every part."""
+
+    def grown(percent: int) -> NDArray[np.int64]:
+        return -(-rows_of_entity * percent // 100)
+
+    percents = range(100, 100 * _MOST_TIMES_THE_ROWS)
+    place = bisect.bisect_left(percents, x=True, key=lambda percent: _is_enough(config, grown(percent)))
+    return int(grown(percents[place]).sum())
+
+
+def _rounded_up(number: int) -> int:
+    """To two digits."""
+    unit: int = 10 ** max(len(str(number)) - 2, 0)
+    return -(-number // unit) * unit
+
+
+def _is_enough(config: TrainingConfig, rows_of_entity: NDArray[np.int64]) -> bool:
+    return _leaves_enough(rows_of_entity, window=config.window_rows, warm_length=config.warm_length)
+
+
+def _leaves_enough(rows_of_entity: NDArray[np.int64], *, window: int, warm_length: int) -> bool:
+    counts = (rows_by_part(rows_of_entity, window) - warm_length + 1).clip(min=0).sum(axis=0)
+    return bool((counts >= np.array(list(fewest_windows(window).values()))).all())

@@ -1,7 +1,7 @@
 """What `train` tells when it is done, as text. Knows no torch and no files."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,15 @@ LEVELS = "levels"
 """Under this name they tell how many entities are judged at a level of their own, and what that saves."""
 THRESHOLDS = "thresholds"
 """Under this name they tell how many entities' scores are held to their own."""
+DERIVED = "derived"
+"""Under this name they tell the inputs that are made of an event's past."""
+LABEL_NAMES = frozenset(
+    {
+        *("label", "labels", "anomaly", "anomalous", "is_anomaly", "outlier", "is_outlier", "fraud", "is_fraud"),
+        *("attack", "is_attack", "incident", "class", "target", "y"),
+    }
+)
+"""As public sets of data call their labels. Measurements have some of these names too, but seldom hold just 0 and 1."""
 _ENOUGH_WINDOWS = 100  # to calibrate on, whatever the alarm rate
 _POINTS_SHOWN = 6
 _BAR = 40  # characters
@@ -48,6 +57,10 @@ class TrainingReport:
     entities: int
     features: tuple[str, ...]
     left_out: tuple[str, ...]
+    family: str
+    window: int
+    chosen: tuple[str, ...]  # of detector, window and derived inputs those that were not asked for
+    derived: tuple[str, ...]
     start_ms: int | None
     end_ms: int | None
     timestamp_unit: str
@@ -71,8 +84,53 @@ def beside_pca(hyperparameters: Mapping[str, object]) -> str | None:
         return None
     return (
         f"it does not beat PCA: held-back windows are rebuilt with an error of {error:.3f}, by as many principal "
-        f"components with {pca:.3f}; --detector pca is simpler, or train on more data or for more --epochs."
+        f"components with {pca:.3f}; --detector pca is simpler, or train on more data or for more --epochs. "
+        "Rebuilding is not finding, though: which of the two finds more anomalies is told by anomaly-export evaluate, "
+        "with labels."
     )
+
+
+def learnt_label(name: str, values: Iterable[float]) -> str | None:
+    """A sentence about a feature that is called like a column of labels and holds nothing but 0 and 1, else None.
+
+    `values` are looked at only where the name makes one ask.
+    """
+    if name.lower() not in LABEL_NAMES or not all(value in {0.0, 1.0} or math.isnan(value) for value in values):
+        return None
+    return (
+        f"{name} holds nothing but 0 and 1 and is learnt as a feature: if it is a column of labels, train with --label "
+        f"{name}, or every event must have it, and evaluate cannot judge by it."
+    )
+
+
+def unmoved() -> str:
+    """A sentence about data in which nothing happens."""
+    return (
+        "no feature moves in the training rows: any other value will be an anomaly, and nothing else; are these the "
+        "columns to learn (--features)?"
+    )
+
+
+def pastless() -> str:
+    """A sentence about windows that are hardly ever longer than an event."""
+    return (
+        "hardly any window holds more than one event, so none is judged by its past: if entities do have one row each, "
+        "--kind tabular judges each event by itself; else see --entity, and --max-gap."
+    )
+
+
+def same_times(rows: int, *, of_all: bool) -> tuple[str, ...]:
+    """A sentence about so many rows, of all or of those that were kept, whose times say nothing of their order."""
+    if rows == 0:
+        return ()
+    told = f"{rows:,} rows have" if rows > 1 else "1 row has"
+    at_least = "" if of_all else "at least "
+    return (f"{at_least}{told} the time of the entity's row before: these count in the order of the file.",)
+
+
+def of_entities(entities: int) -> str:
+    """Whose rows they are."""
+    return "one entity" if entities == 1 else f"{entities:,} entities"
 
 
 def calibrated_on(windows: int, folds: int) -> str:
@@ -169,13 +227,17 @@ def _lines(report: TrainingReport) -> list[tuple[str, str]]:
     span = ""
     if report.start_ms is not None and report.end_ms is not None:
         span = f", {day(report.start_ms)} to {day(report.end_ms)} (times read as {report.timestamp_unit})"
-    lines = [
+    return [
         (
             "data",
             f"{_count(report.files, 'file')}, {_count(report.rows, 'row')}, {_count(report.entities, 'entity')}{span}",
         ),
         ("features", f"{len(report.features)}: {', '.join(report.features)}"),
+        *([("left out", ", ".join(report.left_out))] if report.left_out else []),
+        ("detector", _detector(report)),
+        *([("derived", ", ".join(report.derived))] if report.derived else []),
         ("windows", f"{training:,} training, {validation:,} validation, {calibration:,} calibration"),
+        *_searched(report.search),
         (
             "error",
             (
@@ -183,6 +245,7 @@ def _lines(report: TrainingReport) -> list[tuple[str, str]]:
                 " (1 = no better than answering with the mean)"
             ),
         ),
+        *([("curve", curve_in_words(report.curve))] if report.curve else []),
         (
             "alarms",
             alarm_sentence(
@@ -192,16 +255,25 @@ def _lines(report: TrainingReport) -> list[tuple[str, str]]:
         *([("calibrated", f"on {calibrated_on(calibration, report.folds)}")] if report.folds else []),
         ("parity", f"ONNX Runtime agrees with PyTorch at batch sizes {', '.join(map(str, report.parity_batches))}"),
         ("written", f"{report.output} ({report.file_bytes / 1000:,.0f} kB), digest {report.digest[:12]}"),
+        *(("note", remark) for remark in report.remarks),
     ]
-    if report.curve:
-        lines.insert(4, ("curve", curve_in_words(report.curve)))
-    if report.search is not None:
-        lines.insert(3, ("search", search_in_words(report.search)))
-        if report.search.trade_off:
-            lines.insert(4, ("trade-off", trade_off_in_bars(report.search.trade_off)))
-    if report.left_out:
-        lines.insert(2, ("left out", ", ".join(report.left_out)))
-    return lines + [("note", remark) for remark in report.remarks]
+
+
+def _detector(report: TrainingReport) -> str:
+    """What it is, and what of it nobody asked for."""
+    what = f"{report.family}, window {_count(report.window, 'row')}"
+    if not report.chosen:
+        return what
+    *some, last = report.chosen
+    which = f"{', '.join(some)} and {last}" if some else last
+    return f"{what} ({which} chosen by kind and data; docs/quality.md tells the rules)"
+
+
+def _searched(search: SearchReport | None) -> Iterator[tuple[str, str]]:
+    if search is not None:
+        yield "search", search_in_words(search)
+        if search.trade_off:
+            yield "trade-off", trade_off_in_bars(search.trade_off)
 
 
 def _count(number: int, noun: str) -> str:

@@ -46,7 +46,17 @@ _RANGES: Mapping[str, BaseDistribution] = {
     "dropout": FloatDistribution(0.01, 0.3, log=True),
     "weight_decay": FloatDistribution(1e-6, 1e-2, log=True),
 }
-_OF_NO_TRIAL = ("data", "output", "name", "version", "search", "alarm_rate", "alerts_per_day", "events_per_day")
+_OF_NO_TRIAL = (
+    "data",
+    "label",
+    "output",
+    "name",
+    "version",
+    "search",
+    "alarm_rate",
+    "alerts_per_day",
+    "events_per_day",
+)
 """Settings that no trial depends on; the data are told by their digest."""
 _POWER = "bottleneck is 2 to the"  # as the study names it: sizes between powers of 2 tell nothing more
 

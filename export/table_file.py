@@ -4,7 +4,10 @@ A file is read in blocks, so its size does not matter. CSV may be compressed (.g
 column names.
 """
 
-from collections.abc import Iterator, Mapping
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +23,9 @@ _PARQUET_ENDINGS = (".parquet", ".pq")
 # Large enough to be quick, small enough that a block of strings stays a few dozen megabytes.
 _CSV_BLOCK_BYTES = 4 << 20
 _PARQUET_BATCH_ROWS = 65_536
+# What Arrow says of a row of another length when one thread reads; the line of names is row 1.
+_UNEVEN = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")  # tabs and line ends are text
 
 
 class TableFile(Protocol):
@@ -49,9 +55,11 @@ class CsvFile:
         self._path = path
         self.schema = self._open(pyarrow.csv.ConvertOptions()).schema
         try:
-            _ = self.schema.names
+            names = self.schema.names
         except UnicodeDecodeError as error:
             raise DataError(f"{self.name}: its column names are not UTF-8.") from error
+        if any(map(_CONTROL.search, names)):
+            raise DataError(f"{self.name}: its column names hold control characters: is it a file of text?")
 
     def batches(self, types: Mapping[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
         """See TableFile."""
@@ -76,14 +84,10 @@ class CsvFile:
     def _fault(self, types: Mapping[str, pa.DataType]) -> str | None:
         """The first row of another length, or value that is not of its type, as a sentence; None for other faults.
 
-        Arrow names no row, so the file is read again by one thread, with every value left as its bytes.
+        Arrow names no row while several threads read, so the file is read again by one, with every value left as its
+        bytes. No `invalid_row_handler` is given: a thread of Arrow's own would call it and let go of it, and a process
+        that ends while such a thread waits for Python is aborted.
         """
-        uneven: list[pyarrow.csv.InvalidRow] = []
-
-        def take_note(row: pyarrow.csv.InvalidRow) -> str:
-            uneven.append(row)
-            return "error"
-
         text = pyarrow.csv.ConvertOptions(
             column_types=dict.fromkeys(types, pa.binary()), include_columns=list(types), strings_can_be_null=True
         )
@@ -92,7 +96,7 @@ class CsvFile:
             for batch in pyarrow.csv.open_csv(
                 self._path,
                 read_options=pyarrow.csv.ReadOptions(use_threads=False),
-                parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=take_note),
+                parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
                 convert_options=text,
             ):
                 for name, wanted in types.items():
@@ -101,12 +105,20 @@ class CsvFile:
                         where = f"{self.name}, row {rows_before + place + 1}"
                         return f"{where}: {name} holds {_complaint(batch.column(name)[place].as_py())}."
                 rows_before += batch.num_rows
-        except pa.ArrowInvalid:
-            if uneven:
-                row = uneven[0]
-                where = f"{self.name}, row {row.number - 1}"  # the line of names is the first
-                return f"{where}: {row.actual_columns} columns where {row.expected_columns} are named."
+        except pa.ArrowInvalid as error:
+            uneven = _UNEVEN.search(str(error))
+            return uneven and self._uneven_in_words(*map(int, uneven.groups()))
         return None
+
+    def _uneven_in_words(self, row: int, named: int, found: int) -> str:
+        """Why a row has another number of columns than there are names: in what is no text, commas mean nothing."""
+        with io.BufferedReader(pa.input_stream(self._path)) as lines:  # unpacks what is compressed
+            names = lines.readline()
+            for number, line in enumerate(chain([names], islice(lines, row - 1)), 1):
+                if not _is_text(line):
+                    return f"{self.name}, line {number} is not UTF-8 text: is it a CSV file? Save it as CSV in UTF-8."
+        hint = separator_hint([names.decode()]) if named == 1 else ""
+        return f"{self.name}, row {row - 1}: {found} columns where {named} are named{hint}."
 
 
 class ParquetFile:
@@ -135,6 +147,8 @@ def open_table(path: Path, *, option: str = "--data") -> TableFile:
         UsageError: it is missing, or of another kind.
         DataError: it is broken.
     """
+    if path.is_dir():
+        raise UsageError(f"{option} {path}: it is a folder; name the files in it.")
     if not path.is_file():
         raise UsageError(f"{option} {path}: there is no such file.")
     name = path.name.lower()
@@ -143,6 +157,23 @@ def open_table(path: Path, *, option: str = "--data") -> TableFile:
     if name.endswith(_PARQUET_ENDINGS):
         return ParquetFile(path)
     raise UsageError(f"{option} {path}: its name must end in {', '.join(_CSV_ENDINGS + _PARQUET_ENDINGS)}.")
+
+
+def separator_hint(names: Sequence[str]) -> str:
+    """What to add to a sentence where the only name looks like several; else nothing."""
+    if len(names) > 1:
+        return ""
+    for separator, word in ((";", "semicolons"), ("\t", "tabs")):
+        if any(separator in name for name in names):
+            return f"; its columns seem to be separated by {word}: separate them by commas"
+    return ""
+
+
+def _is_text(line: bytes) -> bool:
+    try:
+        return not _CONTROL.search(line.decode())
+    except UnicodeDecodeError:
+        return False
 
 
 def _complaint(value: bytes) -> str:
@@ -173,4 +204,6 @@ def _reads(texts: pa.Array, wanted: pa.DataType) -> bool:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+    """What the library says, which may quote the file: a control character must not reach the terminal."""
+    line = next(iter(str(error).splitlines()), "") or type(error).__name__
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", line).rstrip(".")

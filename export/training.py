@@ -24,8 +24,9 @@ from export.graph import EntityDetector, ScoredDetector
 from export.levels import Levels, fit_levels, one_level, require_levels
 from export.onnx_file import to_onnx
 from export.parity import BATCHES, check_parity, tolerances, torch_outputs
-from export.recommendation import fewest_windows, lets_all_train, recommended
+from export.recommendation import fewest_windows, lets_all_train, recommended, remedy
 from export.report import (
+    DERIVED,
     FOLDS,
     LEVELS,
     PCA_VALIDATION_ERROR,
@@ -34,14 +35,19 @@ from export.report import (
     TrainingReport,
     beside_pca,
     few_windows,
+    learnt_label,
     levels_in_words,
+    of_entities,
+    pastless,
+    same_times,
     thresholds_in_words,
+    unmoved,
 )
 from export.search import Space
 from export.thresholds import own_curves
 from export.time_ranges import time_ranges
 from export.training_config import TrainingConfig
-from export.windows import Parts, Windows, cut
+from export.windows import Parts, Sample, Windows, cut
 from schemas.artifact import verified_digest
 from schemas.manifest import (
     QUANTILE_LEVELS,
@@ -55,6 +61,7 @@ from schemas.manifest import (
 )
 
 _GOLDEN_LEEWAY = 10.0  # other providers round otherwise
+_HARDLY_ANY = 0.05  # of the windows: a past that so few have is none to learn from
 
 
 class Watch(Protocol):
@@ -92,12 +99,19 @@ def train(config: TrainingConfig, watch: Watch, *, families: Mapping[str, Family
     dataset = _dataset(config)
     watch.stage("reading")
     survey = dataset.survey(lambda rows: watch.rows(rows, None))
-    config = recommended(config, survey.rows_of_entity, features=len(dataset.columns.features))
+    asked = config
+    config = recommended(asked, survey.rows_of_entity, features=len(dataset.columns.features))
     config = config.with_alarm_rate(survey.events_per_day)
     detector = make_detector(config, dataset.columns.features, families)
     space = None if config.search is None else Space.of(config, dataset.columns.features, families)
     watch.stage("cutting windows")
-    parts = _parts(dataset, survey, config, watch)
+    sample = _sample(dataset, survey, config, watch)
+    parts = _cut(sample, survey, config)
+    remarks = (
+        *_of_the_rows(config, dataset, parts, entities=len(survey.entities)),
+        *_of_the_times(config, dataset, sample),
+    )
+    del sample  # the windows have a copy of its rows
     levels = _levels(config, dataset, survey, parts)
     levelled = None if levels is None else levels.levelled(parts)
     seen = parts if levelled is None else levelled.parts
@@ -119,18 +133,19 @@ def train(config: TrainingConfig, watch: Watch, *, families: Mapping[str, Family
         curve = fit_curve(raw, alarm_rate=config.alarm_rate)
         own = _own_curves(config, seen, raw)
         fitted = _told_of_entities(fitted, levels, own, entities=len(survey.entities))
+        fitted = replace(fitted, remarks=(*remarks, *fitted.remarks))
         watch.stage("exporting")
         strangers = None if levelled is None else levelled.strangers
         graph = _graph(fitted.module, curve, parts, survey, levels=levels, strangers=strangers, own=own)
         manifest = _manifest(config, dataset, survey, parts=parts, fitted=fitted, curve=curve, family=detector.family)
         content = _checked_file(config, graph, manifest)
     write_file(content, config.output)
-    report = _report(config, dataset, survey, parts=parts, fitted=fitted, curve=curve, content=content)
+    report = _report(asked, dataset, survey, parts=parts, fitted=fitted, manifest=manifest, content=content)
     return report if found is None else replace(report, search=found.report)
 
 
 def _dataset(config: TrainingConfig) -> Dataset:
-    dataset = open_dataset(config.data, config, features=config.columns, ids=config.log_ids)
+    dataset = open_dataset(config.data, config, features=config.columns, ids=config.log_ids, label=config.label)
     if config.max_gap is not None and dataset.columns.timestamp is None:
         raise UsageError("--max-gap needs --timestamp: without times there are no gaps to see.")
     if config.exclude_ranges is not None and dataset.columns.timestamp is None:
@@ -140,12 +155,20 @@ def _dataset(config: TrainingConfig) -> Dataset:
 
 
 def _parts(dataset: Dataset, survey: Survey, config: TrainingConfig, watch: Watch) -> Parts:
-    sample = dataset.sample(
+    """The windows alone: what measures them needs no more."""
+    return _cut(_sample(dataset, survey, config, watch), survey, config)
+
+
+def _sample(dataset: Dataset, survey: Survey, config: TrainingConfig, watch: Watch) -> Sample:
+    return dataset.sample(
         survey,
         window=config.window_rows,
         max_windows=config.max_windows,
         on_rows=lambda rows: watch.rows(rows, survey.rows),
     )
+
+
+def _cut(sample: Sample, survey: Survey, config: TrainingConfig) -> Parts:
     max_gap_ms = None if config.max_gap is None else round(config.max_gap * 1000)
     parts = cut(
         sample,
@@ -158,10 +181,9 @@ def _parts(dataset: Dataset, survey: Survey, config: TrainingConfig, watch: Watc
     for name, fewest in fewest_windows(config.window_rows).items():
         found = len(getattr(parts, name))
         if found < fewest:
-            smaller = f", or a smaller --window (now {config.window})" if config.window_rows > 1 else ""
             raise DataError(
-                f"Too few rows: {survey.rows} of {len(survey.entities)} entities make {found} {name} windows where "
-                f"{fewest} are needed; give more data{smaller}."
+                f"Too few rows: {survey.rows} of {of_entities(len(survey.entities))} make {found} {name} windows where "
+                f"{fewest} are needed; {remedy(config, survey.rows_of_entity)}."
             )
     return joined(parts) if lets_all_train(parts) else parts
 
@@ -343,17 +365,19 @@ def _features(names: tuple[str, ...], rows: NDArray[np.float32]) -> list[Feature
 
 
 def _report(
-    config: TrainingConfig,
+    asked: TrainingConfig,
     dataset: Dataset,
     survey: Survey,
     *,
     parts: Parts,
     fitted: Fitted,
-    curve: PValueCurve,
+    manifest: Manifest,
     content: bytes,
 ) -> TrainingReport:
+    """What was asked for and what came of it."""
+    derived = manifest.detector.hyperparameters.get(DERIVED)
     return TrainingReport(
-        output=config.output,
+        output=asked.output,
         file_bytes=len(content),
         digest=verified_digest(content),
         files=len(dataset.tables),
@@ -361,6 +385,10 @@ def _report(
         entities=len(survey.entities),
         features=dataset.columns.features,
         left_out=dataset.columns.left_out,
+        family=manifest.detector.family,
+        window=manifest.window,
+        chosen=_chosen(asked, derived=derived is not None),
+        derived=tuple(map(str, derived)) if isinstance(derived, list) else (),
         start_ms=survey.start_ms,
         end_ms=survey.end_ms,
         events_per_day=survey.events_per_day,
@@ -369,17 +397,55 @@ def _report(
         training_error=fitted.training_error,
         validation_error=fitted.validation_error,
         curve=fitted.curve,
-        alarm_rate=config.alarm_rate,
+        alarm_rate=manifest.alarm_rate,
         timestamp_unit=dataset.columns.timestamp_unit,
-        min_length=config.warm_length,
+        min_length=manifest.min_length,
         parity_batches=BATCHES,
         remarks=(
-            *_excluded(config, parts),
-            *few_windows(windows=curve.windows, alarm_rate=config.alarm_rate),
-            *_rising(dataset.columns.features, parts.training_rows, len(survey.entities)),
+            *few_windows(windows=manifest.calibration.windows, alarm_rate=manifest.alarm_rate),
             *fitted.remarks,
         ),
     )
+
+
+def _chosen(asked: TrainingConfig, *, derived: bool) -> tuple[str, ...]:
+    """What nobody asked for."""
+    left_open = {
+        "detector": asked.detector == "auto",
+        "window": asked.window is None,
+        "derived inputs": derived and asked.derive is None,
+    }
+    return tuple(name for name, is_open in left_open.items() if is_open)
+
+
+def _of_the_rows(config: TrainingConfig, dataset: Dataset, parts: Parts, *, entities: int) -> Iterator[str]:
+    """What makes one ask whether these are the rows and columns that were meant."""
+    names, rows = dataset.columns.features, parts.training_rows
+    yield from _excluded(config, parts)
+    if config.columns is None and config.label is None:
+        yield from _labels(names, rows)
+    yield from _rising(names, rows, entities)
+    if (np.fmax.reduce(rows) == np.fmin.reduce(rows)).all():
+        yield unmoved()
+    if config.event_kind == "sensor" and np.mean(parts.training.length > 1) < _HARDLY_ANY:
+        yield pastless()
+
+
+def _labels(names: tuple[str, ...], rows: NDArray[np.float32]) -> Iterator[str]:
+    for name, values in zip(names, rows.T, strict=True):
+        told = learnt_label(name, values.flat)
+        if told is not None:
+            yield told
+
+
+def _of_the_times(config: TrainingConfig, dataset: Dataset, sample: Sample) -> tuple[str, ...]:
+    """What is told of rows whose order the times leave open, where their order counts and no log tells it."""
+    if sample.event_time_ms is None or config.window_rows == 1 or dataset.columns.in_log_order:
+        return ()
+    order = np.argsort(sample.entity, kind="stable")
+    neighbours = (np.diff(sample.entity[order]) == 0) & (np.diff(sample.position[order]) == 1)
+    repeated = neighbours & (np.diff(sample.event_time_ms[order]) == 0)
+    return same_times(int(repeated.sum()), of_all=len(order) == int(sample.rows_of_entity.sum()))
 
 
 def _excluded(config: TrainingConfig, parts: Parts) -> tuple[str, ...]:

@@ -40,6 +40,7 @@ class TrainingConfig(BaseModel):
     entity: str | None = None
     timestamp: str | None = None
     timestamp_unit: Literal["s", "ms", "us", "ns", "iso8601"] | None = None
+    label: Annotated[str, Field(min_length=1)] | None = None
     features: Annotated[list[str], BeforeValidator(_split_at_commas), Field(min_length=1)] | None = None
     kind: Literal["sensor", "tabular", "log", "image"] | None = None
     image_shape: Annotated[list[PositiveInt], BeforeValidator(_split_at_commas)] | None = None
@@ -62,9 +63,9 @@ class TrainingConfig(BaseModel):
     hidden: Annotated[list[PositiveInt], BeforeValidator(_split_at_commas)] | None = None
     bottleneck: PositiveInt | None = None
     depth: Annotated[int, Ge(1), Le(8)] | None = None
-    noise: Annotated[float, Gt(0), Le(10)] | None = None
+    noise: Annotated[float, Ge(0), Le(10)] | None = None
     sparsity: Annotated[float, Gt(0), Le(1)] | None = None
-    dropout: Annotated[float, Gt(0), Lt(1)] | None = None
+    dropout: Annotated[float, Ge(0), Lt(1)] | None = None
     weight_decay: Annotated[float, Ge(0), Le(1)] | None = None
     epochs: PositiveInt | None = None
     search: Annotated[int, Ge(1), Le(10_000)] | None = None
@@ -77,12 +78,12 @@ class TrainingConfig(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> "TrainingConfig":
-        names = [*(self.features or []), *filter(None, (self.entity, self.timestamp, self.log_ids))]
+        names = [*(self.features or []), *filter(None, (self.entity, self.timestamp, self.label, self.log_ids))]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(
-                f"The column {repeated[0]!r} is named twice among --entity, --timestamp, --features and --log-ids: "
-                "name it once"
+                f"The column {repeated[0]!r} is named twice among --entity, --timestamp, --label, --features and "
+                "--log-ids: name it once"
             )
         if self.min_length is not None and self.window is not None and self.min_length > self.window:
             raise ValueError(
@@ -260,7 +261,7 @@ _PHRASES: Mapping[str, str] = {
     "list_type": "must be a list",
     "literal_error": "must be {expected}",
     "greater_than": "must be more than {gt:g}",
-    "greater_than_equal": "must be at least {ge}",
+    "greater_than_equal": "must be at least {ge:g}",
     "less_than": "must be less than {lt:g}",
     "less_than_equal": "must be at most {le}",
     "too_short": "is empty: give at least {min_length}",

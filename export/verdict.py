@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export import alarm_rate, incidents
-from export.alarm_rate import AlarmCounts, count_alarms
+from export.alarm_rate import AlarmCounts, count_alarms, parts_of
 from export.errors import UsageError
 from export.incidents import IncidentCounts, count_incidents
 from export.ranking import auroc, average_precision, recall_at, weights_of_prior
@@ -17,7 +17,13 @@ Float64 = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
 VUS_PR, VUS_ROC = "vus-pr", "vus-roc"
-METRICS = (VUS_PR, VUS_ROC, "auroc", "average-precision", "recall")
+AVERAGE_PRECISION = "average-precision"
+METRICS = (VUS_PR, VUS_ROC, "auroc", AVERAGE_PRECISION, "recall")
+
+_LONGER_THAN_BUFFER = 10
+"""A series is at least so many times as long as its buffer: those of TSB-AD have thousands of rows, their buffers are a
+period long, up to about 300. One as long as the series puts every row beside an incident, and every score near 1.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,10 +31,16 @@ class Rules:
     """How figures are counted."""
 
     metrics: tuple[str, ...] = METRICS
+    yardstick: str  # the one of the metrics by which the model is held against baselines
     vus_window: int
+    vus_window_as_given: bool  # by the user, so of short series too
     false_positive_rate: float
     prior: float | None  # None = as in the data
     episode_gap_ms: int
+
+    def buffer(self, rows: int) -> int:
+        """The widest buffer of a series of so many rows."""
+        return self.vus_window if self.vus_window_as_given else min(self.vus_window, rows // _LONGER_THAN_BUFFER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +69,7 @@ class Judged:
     score: Float64
     alarm: Bool
     warming: Bool
+    touched: Bool  # the score saw a row of an incident, maybe not this one
     time_ms: NDArray[np.int64] | None
 
     def of(self, rows: slice) -> "Judged":
@@ -66,6 +79,7 @@ class Judged:
             score=self.score[rows],
             alarm=self.alarm[rows],
             warming=self.warming[rows],
+            touched=self.touched[rows],
             time_ms=None if self.time_ms is None else self.time_ms[rows],
         )
 
@@ -89,11 +103,12 @@ def judge(
 ) -> Verdict:
     """All figures; `entities` are the rows of each, and `on_rows` is told how many of all are done."""
     each = []
+    part = parts_of(judged.time_ms, entities)
     for rows in entities:
-        each.append(_figures(judged.of(rows), rules))
+        each.append(_figures(judged.of(rows), rules, part[rows]))
         on_rows(rows.stop, len(judged.label))
-    means = {name: _mean([figures.ranking[name] for figures in each]) for name in rules.metrics if _is_volume(name)}
-    pooled = _ranking(judged, rules, [name for name in rules.metrics if not _is_volume(name)])
+    means = {name: _mean([figures.ranking[name] for figures in each]) for name in rules.metrics if is_volume(name)}
+    pooled = _ranking(judged, rules, [name for name in rules.metrics if not is_volume(name)])
     overall = Figures(
         rows=len(judged.label),
         ranking={name: (means | pooled)[name] for name in rules.metrics},
@@ -103,11 +118,13 @@ def judge(
     return Verdict(overall=overall, entities=tuple(each))
 
 
-def _figures(judged: Judged, rules: Rules) -> Figures:
+def _figures(judged: Judged, rules: Rules, part: NDArray[np.int64]) -> Figures:
     return Figures(
         rows=len(judged.label),
         ranking=_ranking(judged, rules, rules.metrics),
-        alarms=count_alarms(judged.label, judged.alarm, judged.warming, judged.time_ms),
+        alarms=count_alarms(
+            judged.label, judged.alarm, judged.warming, judged.time_ms, part=part, touched=judged.touched
+        ),
         incidents=count_incidents(judged.label, judged.alarm, judged.time_ms, gap_ms=rules.episode_gap_ms),
     )
 
@@ -119,16 +136,17 @@ def _ranking(judged: Judged, rules: Rules, names: Sequence[str]) -> dict[str, fl
     weight = None if rules.prior is None else weights_of_prior(label, rules.prior)
     figures: dict[str, float | None] = {
         "auroc": auroc(label, score),
-        "average-precision": average_precision(label, score, weight=weight),
+        AVERAGE_PRECISION: average_precision(label, score, weight=weight),
         "recall": recall_at(label, score, false_positive_rate=rules.false_positive_rate),
     }
-    if any(map(_is_volume, names)):
-        volume = volumes(label, score, window=rules.vus_window)
+    if any(map(is_volume, names)):
+        volume = volumes(label, score, window=rules.buffer(len(label)))
         figures |= {VUS_PR: volume.pr, VUS_ROC: volume.roc}
     return {name: figures[name] for name in names}
 
 
-def _is_volume(name: str) -> bool:
+def is_volume(name: str) -> bool:
+    """Whether a metric belongs to a series, not to rows that stand alone."""
     return name in {VUS_PR, VUS_ROC}
 
 

@@ -1,6 +1,7 @@
 """`evaluate` as its user meets it: what is printed and written, and one sentence where something is wrong."""
 
 import json
+import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -163,6 +164,138 @@ def test_a_model_that_a_baseline_beats_is_told_so(
     shown = " ".join(capsys.readouterr().out.split())
     assert "the model does not beat PCA here: AUROC 0." in shown
     assert "against 1.000" in shown
+
+
+@pytest.fixture
+def payments(table: Callable[..., Path]) -> Path:
+    """Twelve customers of forty events, of which one in each of eight stands out a little."""
+    chance = np.random.default_rng(0)
+    rows = []
+    for customer in range(12):
+        values = chance.normal(size=(40, 2)) * (1 + customer)  # what is much for one is usual for another
+        label = np.zeros(40, dtype=np.int64)
+        if customer < 8:
+            values[20], label[20] = 1.2 * (1 + customer), 1
+        times = range(60 * customer, 60 * customer + 40)
+        cells = zip(times, values.tolist(), label.tolist(), strict=True)
+        rows += [f"c{customer},{time},{x:.3f},{y:.3f},{bad}" for time, (x, y), bad in cells]
+    return table(*rows)
+
+
+CUSTOMERS = ["--entity", "machine", "--timestamp", "time", "--timestamp-unit", "s", "--label", "bad"]
+
+
+@pytest.mark.parametrize("kind", ["tabular", "log", "image"])
+def test_events_that_are_judged_by_themselves_have_no_buffers_and_no_revised_score(
+    kind: str, tmp_path: Path, payments: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, written = make_artifact(tmp_path / "m.onnx", kind=kind, window=8), tmp_path / "figures.json"
+    assert main(["evaluate", str(model), "--data", str(payments), *CUSTOMERS, "--json", str(written)]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    document = json.loads(written.read_text(encoding="utf-8"))
+    assert document["rules"]["vus_window"] == 0
+    assert document["rules"]["yardstick"] == "average_precision"
+    assert set(document["scores"]) == {"causal", "PCA", "prototypes"}
+    assert "VUS: no buffers" in shown
+    assert "revised" not in shown
+
+
+def test_a_buffer_of_the_user_holds_for_events_too(tmp_path: Path, payments: Path) -> None:
+    model, written = make_artifact(tmp_path / "m.onnx", kind="tabular", window=8), tmp_path / "figures.json"
+    found = []
+    for options in ([], ["--vus-window", "100"]):
+        command = ["evaluate", str(model), "--data", str(payments), *CUSTOMERS, "--json", str(written), *options]
+        assert main(command) == 0
+        found.append(figures(written)["vus_pr"])
+    assert json.loads(written.read_text(encoding="utf-8"))["rules"]["vus_window"] == 100
+    assert found[0] != found[1]
+
+
+def test_of_events_the_average_precision_decides_whether_a_baseline_wins(
+    tmp_path: Path, payments: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = make_artifact(tmp_path / "m.onnx", kind="tabular", window=8, mean=100.0)  # large is normal
+    said = {}
+    for metrics in ("vus-pr average-precision", "vus-pr", "auroc average-precision"):
+        command = ["evaluate", str(model), "--data", str(payments), *CUSTOMERS, "--metric", *metrics.split()]
+        written = tmp_path / "figures.json"
+        assert main([*command, "--json", str(written)]) == 0
+        said[metrics] = json.loads(written.read_text(encoding="utf-8"))["rules"]["yardstick"]
+        shown = " ".join(capsys.readouterr().out.split())
+        named = {"average_precision": "AP", "vus_pr": "VUS-PR", "auroc": "AUROC"}[said[metrics]]
+        assert re.search(rf"the model does not beat (PCA|prototypes) here: {named} 0\.", shown)
+    assert list(said.values()) == ["average_precision", "vus_pr", "auroc"]
+
+
+def test_the_buffer_of_a_short_series_is_a_tenth_of_it(tmp_path: Path, payments: Path) -> None:
+    model, written = make_artifact(tmp_path / "m.onnx", window=8), tmp_path / "figures.json"
+    found = []
+    for options in ([], ["--vus-window", "4"], ["--vus-window", "100"]):
+        command = ["evaluate", str(model), "--data", str(payments), *CUSTOMERS, "--json", str(written), *options]
+        assert main(command) == 0
+        found.append((figures(written)["vus_pr"], figures(written)["vus_roc"]))
+    assert found[0] == found[1]
+    assert found[0] != found[2]
+
+
+def test_entities_with_incidents_are_shown_first_and_few_without(
+    tmp_path: Path, table: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    calm = [f"calm{place},0,0,0,0" for place in range(40)]
+    data = table(*calm, "one,0,0,0,0", "one,0,9,9,1", *["two,0,0,0,0", "two,0,9,9,1"] * 2)
+    model = make_artifact(tmp_path / "m.onnx", window=1)
+    command = ["evaluate", str(model), "--data", str(data), "--label", "bad", "--entity", "machine"]
+    assert main([*command, "--metric", "auroc"]) == 0
+    shown = capsys.readouterr().out
+    names = re.findall(r"^ +(calm\d+|one|two) ", shown, re.MULTILINE)
+    assert names == ["two", "one", *(f"calm{place}" for place in range(5))] * 2
+    assert "35 more entities: see --json" in shown
+
+
+def test_alarms_are_told_by_calendar_time_and_clear_of_incidents(
+    tmp_path: Path, table: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What came before an incident stays in the windows for three rows: these alarm, and are no drift."""
+    values = [9.0 if 50 <= place < 55 else 0.0 for place in range(100)]
+    data = table(*(f"a,{60 * place},{x},{x},{int(x > 0)}" for place, x in enumerate(values)))
+    model, written = make_artifact(tmp_path / "m.onnx", window=4), tmp_path / "figures.json"
+    command = ["evaluate", str(model), "--data", str(data), *CUSTOMERS, "--metric", "auroc", "--json", str(written)]
+    assert main([*command, "--report", str(tmp_path / "page.html")]) == 0
+    shown, causal = " ".join(capsys.readouterr().out.split()), figures(written)
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "Clear of incidents 0 % did: without the up to 3 rows after each incident" in page
+    assert "Share of false alarms in each tenth of the time. From 0 % to 60 %" in page
+    assert "Clear of incidents from 0 % to 0 %." in page
+    assert causal["false_alarm_rate"] == pytest.approx(3 / 95)
+    assert causal["false_alarm_rate_clear"] == 0
+    assert causal["false_alarm_rate_over_time"][5] == pytest.approx(3 / 5)
+    assert causal["false_alarm_rate_clear_over_time"] == [0.0] * 10
+    assert figures(written, "revised")["false_alarm_rate_clear"] == 0  # it rises before an incident too
+    assert "in tenths of the time from 1970-01-01 00:00 UTC to 1970-01-01 01:39 UTC, oldest first: 0 %" in shown
+    assert "clear of incidents: realised 0 %; in the same tenths: 0 %" in shown
+    assert "without the up to 3 rows after each incident whose windows still hold a part of it" in shown
+
+
+def test_without_times_the_tenths_are_of_rows_and_without_incidents_nothing_is_left_out(
+    model: Path, table: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", str(model), "--data", str(table(*["a,0,0,0,0"] * 20)), "--label", "bad"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "in tenths of each entity's rows, since no times are known, oldest first: 0 %" in shown
+    assert "clear of incidents" not in shown
+
+
+def test_a_baseline_that_is_as_good_is_called_equal(
+    tmp_path: Path, table: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    chance = np.random.default_rng(0)
+    rows = [f"a,0,{x:.3f},{y:.3f},0" for x, y in chance.normal(size=(300, 2)) * 0.3]
+    data = table(*rows, *["a,0,9,-9,1"] * 3)
+    model = make_artifact(tmp_path / "plain.onnx", window=1)
+    assert main(["evaluate", str(model), "--data", str(data), "--label", "bad", "--metric", "auroc"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "the model, PCA and prototypes order the rows perfectly here: AUROC 1.000 each" in shown
+    assert "does not beat" not in shown
 
 
 def test_a_few_rows_teach_no_baseline(

@@ -5,12 +5,29 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
 from export.cli import _parser, main
 from export.evaluation import VUS_WINDOW
 from export.verdict import METRICS
 from tests.artifacts import make_artifact
 
 TEXT = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+
+
+def tables() -> list[list[str]]:
+    """Lines that begin with a bar and follow one another, outside code."""
+    text = re.sub(r"^```.*?^```", "", TEXT, flags=re.DOTALL | re.MULTILINE)
+    return [table.splitlines() for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("table", tables(), ids=lambda table: table[0])
+def test_every_table_is_well_formed(table: list[str]) -> None:
+    """A heading, a line below it, and rows of as many cells: a row by itself would be shown as text."""
+    heading, line, *rows = table + [""] * (2 - len(table))
+    assert re.fullmatch(r"\|(-+\|)+", line)
+    assert rows != []
+    assert {re.sub(r"`[^`]*`", "", row).count("|") for row in (heading, line, *rows)} == {line.count("|")}
 
 
 def test_every_option_is_on_the_page() -> None:

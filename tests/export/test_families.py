@@ -45,6 +45,14 @@ def fitted(family: str, rows: np.ndarray, *, window: int = WINDOW, **knobs: obje
     )
 
 
+def test_a_wide_network_learns_noisy_waves_to_the_end() -> None:
+    """Before gradients were clipped all its units fell silent half-way, and it answered the mean from then on."""
+    noise = np.random.default_rng(0).normal(0, 0.1, (3000, 4))
+    waves = np.sin(np.arange(3000)[:, None] / 8 + np.linspace(0, 3, 4)) + noise
+    curve = fitted("dae", waves.astype(np.float32), window=64, epochs=60, seed=3).curve
+    assert curve[-1].validation < 1.5 * min(each.validation for each in curve) < 0.04
+
+
 def flat_weights(found: Fitted) -> torch.Tensor:
     return torch.cat([weight.flatten() for weight in found.module.state_dict().values()])
 
@@ -146,7 +154,7 @@ def test_what_is_recommended_gives_the_same_file_again(machines: Path, tmp_path:
 def test_fifty_rows_are_too_few(family: str, tmp_path: Path) -> None:
     path = tmp_path / "few.csv"
     path.write_text("x,y\n" + "".join(f"{number % 7},{number % 5}\n" for number in range(50)))
-    with pytest.raises(DataError, match="Too few rows: 50 of 1 entities make"):
+    with pytest.raises(DataError, match="Too few rows: 50 of one entity make"):
         train(load_config(None, {"data": [path], "output": tmp_path / "few.onnx", "detector": family}), SilentWatch())
     assert [found.name for found in tmp_path.iterdir()] == ["few.csv"]
 

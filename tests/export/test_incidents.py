@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from export import alarm_rate
-from export.alarm_rate import count_alarms, observed_days
+from export.alarm_rate import AlarmCounts, covered_by, observed_days, parts_of, saw_incident
 from export.incidents import count_incidents, together
 from worker.demo.machines import Incident
 from worker.demo.verdict import Alarms, judge
@@ -18,6 +18,15 @@ HOUR_MS = 60 * MINUTE_MS
 def rows(text: str) -> np.ndarray:
     """`..X` = two rows that are not, one that is."""
     return np.array([letter == "X" for letter in text])
+
+
+def count_alarms(
+    label: np.ndarray, alarm: np.ndarray, warming: np.ndarray, time_ms: np.ndarray | None, *, window: int = 1
+) -> AlarmCounts:
+    """Of one entity whose windows hold up to so many rows."""
+    length = np.minimum(np.arange(len(label)) + 1, window)
+    part, touched = parts_of(time_ms, [slice(0, len(label))]), saw_incident(label, length)
+    return alarm_rate.count_alarms(label, alarm, warming, time_ms, part=part, touched=touched)
 
 
 def test_an_incident_is_found_by_an_alarm_inside_and_by_no_other() -> None:
@@ -92,6 +101,41 @@ def test_the_false_alarm_rate_is_told_in_all_and_for_each_tenth() -> None:
     assert counts.false_alarm_rate_over_time == (0.1, *[0.0] * 7, None, 2 / 9)
     assert (counts.precision, counts.recall) == (0.25, 1 / 11)
     assert counts.alarms_a_day == pytest.approx(4 * 24 / 100)
+
+
+def test_tenths_are_of_the_time_of_all_entities_together() -> None:
+    """A busy day of one entity, and ten days of another: the first day is the first tenth of both."""
+    busy, calm = np.arange(24) * HOUR_MS, np.arange(10) * 24 * HOUR_MS + HOUR_MS
+    entities = [slice(0, 24), slice(24, 34)]
+    part = parts_of(np.r_[busy, calm], entities)
+    assert part[entities[0]].max() <= 1
+    assert part[entities[1]].tolist() == list(range(10))
+    assert parts_of(None, entities)[entities[0]].tolist() == sorted(10 * place // 24 for place in range(24))
+
+
+def test_rows_of_one_moment_are_all_in_the_first_tenth() -> None:
+    assert parts_of(np.array([7, 7]), [slice(0, 2)]).tolist() == [0, 0]
+
+
+def test_alarms_while_windows_still_hold_an_incident_are_told_apart() -> None:
+    label, alarm = rows("....XX........"), rows("....XXXXX....X")
+    counts = count_alarms(label, alarm, rows("." * 14), None, window=4)
+    assert counts.false_alarm_rate == 4 / 12
+    assert (sum(counts.clear_rows), counts.clear_rate) == (9, 1 / 9)
+    assert counts.clear_rate_over_time[-1] == counts.false_alarm_rate_over_time[-1] == 1.0
+    alone = count_alarms(label, alarm, rows("." * 14), None, window=1)
+    assert alone.clear_rate == alone.false_alarm_rate
+
+
+def test_a_window_that_is_cut_holds_no_incident_before_the_cut() -> None:
+    length = np.array([1, 2, 3, 1, 2, 3])
+    assert saw_incident(rows(".X...."), length).tolist() == rows(".XX...").tolist()
+    assert saw_incident(rows("......"), length).tolist() == rows("......").tolist()
+
+
+def test_windows_cover_the_rows_before_their_last() -> None:
+    assert covered_by(rows("...XX.."), np.array([1, 2, 3, 3, 2, 3, 3])).tolist() == rows(".XXXX..").tolist()
+    assert covered_by(rows("......."), np.ones(7, dtype=np.int64)).tolist() == rows(".......").tolist()
 
 
 def test_warming_rows_are_no_part_of_the_promise() -> None:

@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -58,3 +59,18 @@ def test_the_curve_tells_the_training_loss_of_each_round() -> None:
 def test_weight_decay_holds_weights_near_to_zero() -> None:
     (free, _, _), (held, _, _) = (learnt(Lessons(epochs=400, weight_decay=decay)) for decay in (0.0, 1.0))
     assert held.value < free.value
+
+
+def test_a_steep_batch_does_not_throw_the_weights() -> None:
+    module = Number()
+    learn(
+        module,
+        SEEN,
+        SEEN,
+        loss=lambda window, chance: 1e6 * module.loss(window, chance),
+        held_back_error=module.held_back_error,
+        lessons=Lessons(epochs=3),
+        on_epoch=lambda done, planned, error: None,
+    )
+    assert module.value.grad is not None
+    assert abs(float(module.value.grad)) == pytest.approx(1.0, abs=1e-4)

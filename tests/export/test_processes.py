@@ -50,7 +50,7 @@ def test_a_process_that_was_killed_is_told_with_the_remedy() -> None:
 
 
 ENDLESS = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from export.processes import beside_each_other
 
@@ -59,6 +59,7 @@ def endless(name):
     time.sleep(120)
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell may have told to ignore it
     list(beside_each_other(endless, sys.argv[1:], processes=2))
 """
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from export.recommendation import recommended, sensor_window, with_window
+from export.recommendation import recommended, remedy, sensor_window, with_window
 from export.training_config import load_config
 
 GIVEN = {"data": ["a.csv"], "output": "a.onnx"}
@@ -70,3 +70,20 @@ def test_events_that_belong_to_someone_are_compared_with_theirs(
     config = load_config(None, {**GIVEN, **settings})
     assert recommended(config, np.array([9, 9, 1]), features=3).derivations == derived
     assert recommended(config, np.array([9, 1, 1]), features=3).window_rows in {1, 2}
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings", "sentence"),
+    [
+        ([50], {"window": 2, "kind": "sensor"}, "give about 250 rows"),
+        ([120], {"window": 16}, "give about 290 rows"),
+        ([300], {"window": 64}, "give about 410 rows, or --window 16 (now 64)"),
+        ([20] * 60, {"window": 32, "min_length": 20}, "give about 1,500 rows in all, or leave --min-length 20 out"),
+        ([30], {"window": 1, "kind": "tabular"}, "give about 71 rows"),
+        ([1000], {"window": 8}, "give more data, or let --max-gap and --exclude-ranges leave more of them"),
+    ],
+)
+def test_too_few_rows_are_met_only_with_what_would_do(
+    rows: list[int], settings: dict[str, object], sentence: str
+) -> None:
+    assert remedy(load_config(None, {**GIVEN, **settings}), np.array(rows)) == sentence

@@ -25,6 +25,16 @@ def test_lists_are_lists_or_text_with_commas() -> None:
     assert load_config(None, {**given, "hidden": "64,32"}).hidden == [64, 32]
 
 
+def test_noise_and_dropout_may_be_none_at_all() -> None:
+    config = load_config(None, {"data": ["a.csv"], "output": "a.onnx", "noise": "0", "dropout": "0"})
+    assert (config.noise, config.dropout) == (0, 0)
+
+
+def test_the_file_names_the_column_of_labels_too(csv_file: CsvFile) -> None:
+    path = csv_file("data: a.csv", "output: a.onnx", "label: incident", name="train.yaml")
+    assert load_config(path, {}).label == "incident"
+
+
 def test_a_window_counts_from_half_its_rows_on() -> None:
     given = {"data": ["a.csv"], "output": "a.onnx"}
     assert load_config(None, {**given, "window": 32}).warm_length == 16
@@ -77,7 +87,10 @@ def test_a_window_counts_from_half_its_rows_on() -> None:
         ({"kind": "image", "image_shape": "8"}, "--image-shape must be height and width, and channels where there"),
         ({"kind": "image", "image_shape": "8,0"}, "--image-shape must be at least 1, not '0'."),
         ({"kind": "image", "image_shape": "8,8,3,1"}, "--image-shape must be height and width, and channels where"),
-        ({"noise": 0}, "--noise must be more than 0, not 0."),
+        ({"noise": -1}, "--noise must be at least 0, not -1."),
+        ({"dropout": -0.1}, "--dropout must be at least 0, not -0.1."),
+        ({"label": ""}, "--label is empty: give it a value, or leave it out."),
+        ({"label": "b", "features": "a,b"}, "The column 'b' is named twice among --entity, --timestamp, --label,"),
         ({"sparsity": 1.5}, "--sparsity must be at most 1.0, not 1.5."),
         ({"dropout": 1}, "--dropout must be less than 1, not 1."),
         ({"depth": 9}, "--depth must be at most 8, not 9."),
