@@ -10,8 +10,10 @@ from export.errors import DataError, UsageError
 from export.event_time import UNITS, unit_of
 from export.table_file import TableFile, first_unreadable, separator_hint
 from schemas import captured
+from schemas.manifest import LONGEST_NAME
 
 _SHOWN_NAMES = 5  # of columns, in a sentence
+_SHOWN_LETTERS = 30  # of a name that is too long
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +68,7 @@ def choose_columns(
         features = _numeric(first, keys if label is None else (*keys, label))
     if "" in features:
         _refuse_nameless(first)
+    _refuse_long_names(features)
     for table in tables:
         _require(table, (*keys, *features))
     if label is not None and not any(label in table.schema.names for table in tables):
@@ -120,6 +123,15 @@ def _refuse_nameless(table: TableFile) -> None:
         f"{table.name}: column {table.schema.names.index('') + 1} has no name (an index that pandas wrote?); "
         "give it one, or name the columns to learn by --features."
     )
+
+
+def _refuse_long_names(features: Sequence[str]) -> None:
+    for name in features:
+        if len(name) > LONGEST_NAME:
+            raise DataError(
+                f"The name of the column {name[:_SHOWN_LETTERS]}... has {len(name):,} letters where an artifact takes "
+                f"{LONGEST_NAME}; give it a shorter one."
+            )
 
 
 def _is_captured(table: TableFile) -> bool:

@@ -207,7 +207,7 @@ def alarm_sentence(*, alarm_rate: float, events_per_day: float | None, entities:
     """What an alarm rate means at the data's own event rate."""
     share = f"one normal event in {1 / alarm_rate:,.0f} scores above 1"
     if events_per_day is None:
-        return f"{share} (without timestamps it cannot be said how many a day that is)"
+        return f"{share} (how many a day that is cannot be said: there are no timestamps, or all are the same)"
     alarms = alarm_rate * events_per_day
     number = f"{alarms:,.0f}" if alarms >= 10 else f"{alarms:.2g}"
     together = "" if entities == 1 else f", all {entities:,} entities together"

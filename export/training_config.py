@@ -197,7 +197,10 @@ class TrainingConfig(BaseModel):
             return self
         events = self.events_per_day or events_per_day
         if events is None:
-            raise UsageError("--alerts-per-day needs --events-per-day, since the data have no times to count them by.")
+            raise UsageError(
+                "--alerts-per-day needs --events-per-day, since the data have no times to count them by, or all are "
+                "the same."
+            )
         rate = self.alerts_per_day / events
         if not LOWEST_ALARM_RATE < rate < HIGHEST_ALARM_RATE:
             raise UsageError(

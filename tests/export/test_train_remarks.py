@@ -13,7 +13,7 @@ from export.artifact import read_manifest
 from export.cli import main
 from export.errors import UsageError
 from export.inspection import print_manifest
-from export.report import TrainingReport, learnt_label, print_report, same_times
+from export.report import TrainingReport, alarm_sentence, learnt_label, print_report, same_times
 from export.training import train
 from export.training_config import load_config
 from tests.export.conftest import START_MS, SilentWatch
@@ -158,3 +158,8 @@ def test_denoising_families_take_no_noise_and_no_dropout(family: str, tmp_path: 
     report = trained_on(tmp_path, VALUES, **told)
     assert read_manifest(report.output).detector.hyperparameters["noise"] == 0
     assert np.isfinite(report.validation_error)
+
+
+def test_alarms_a_day_are_told_only_where_times_differ() -> None:
+    assert "a day at 2,000 events a day" in alarm_sentence(alarm_rate=0.01, events_per_day=2000, entities=1)
+    assert "or all are the same" in alarm_sentence(alarm_rate=0.01, events_per_day=None, entities=1)

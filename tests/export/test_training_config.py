@@ -116,7 +116,7 @@ def test_a_budget_of_alerts_becomes_an_alarm_rate() -> None:
 @pytest.mark.parametrize(
     ("alerts", "events", "sentence"),
     [
-        (5, None, "--alerts-per-day needs --events-per-day, since the data have no times to count them by."),
+        (5, None, "--alerts-per-day needs --events-per-day, since the data have no times to count them by, or"),
         (
             50,
             60,

@@ -79,6 +79,14 @@ def test_a_column_to_learn_must_have_a_name(csv_file: CsvFile) -> None:
         chosen(path)
 
 
+def test_a_name_longer_than_an_artifact_takes_is_refused_before_anything_is_read(csv_file: CsvFile) -> None:
+    assert chosen(csv_file("x" * 200, "1")).features == ("x" * 200,)
+    with pytest.raises(
+        DataError, match=r"^The name of the column x{30}\.\.\. has 201 letters where .* takes 200; give"
+    ):
+        chosen(csv_file("x" * 201, "1"))
+
+
 def test_a_column_without_a_name_does_not_matter_where_it_is_not_learnt(csv_file: CsvFile) -> None:
     columns = chosen(csv_file("x,,y", "1,2,3"), features=["x", "y"])
     assert (columns.features, columns.left_out) == (("x", "y"), ("without a name (int64)",))
