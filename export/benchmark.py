@@ -9,6 +9,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -56,8 +57,9 @@ class BenchmarkWatch(Watch, Protocol):
 
 
 def usual_jobs() -> int:
-    """One for each CPU, within reason."""
-    return min(os.cpu_count() or 1, _MOST_JOBS)
+    """One for each CPU that this process may use, within reason."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(usable, _MOST_JOBS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,13 +159,16 @@ def _done(
     """What comes of each, one after the other or several side by side."""
     with tempfile.TemporaryDirectory(prefix="anomaly-benchmark-") as folder:
         become = partial(_become, suite=config.suite, folder=Path(folder), trainer=trainer)
-        if config.jobs == 1:
+        jobs = min(config.jobs, len(wanted))
+        if jobs <= 1:
             for each in wanted:
                 yield become(each, watch=_Prefixed(watch, f"{each.part} {each.item}, seed {each.seed}"))
-        elif wanted:
-            watch.stage(f"items, {config.jobs} at a time")
-            watch.items(0, len(wanted))
-            for done, (_, result) in enumerate(beside_each_other(become, wanted, processes=config.jobs), start=1):
+            return
+        watch.stage(f"items, {jobs} at a time")
+        watch.items(0, len(wanted))
+        # Closed before the folder goes: what the processes are at is written there.
+        with closing(beside_each_other(become, wanted, processes=jobs)) as results:
+            for done, result in enumerate(results, start=1):
                 yield result
                 watch.items(done, len(wanted))
 

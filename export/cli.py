@@ -71,9 +71,9 @@ The same as a file, for --config (options override it):
 """
 
 _EVALUATE_NOTES = """\
-Beside the model's score as the worker publishes it (causal) stand the mean over all windows that cover a row (revised),
-and three plain detectors: a z-score, PCA, and k-means prototypes. Windows are cut as the manifest says. Labels are
-used for counting alone.
+Beside the model's score as the worker publishes it (causal) stand, of a series, the mean over all windows that cover a
+row (revised), and three plain detectors: a z-score, PCA, and k-means prototypes. Windows are cut as the manifest says.
+Labels are used for counting alone.
 
 example:
   anomaly-export evaluate machines.onnx --data labelled.csv --label incident --entity machine --timestamp time \\

@@ -68,7 +68,6 @@ def choose_columns(
         features = _numeric(first, keys if label is None else (*keys, label))
     if "" in features:
         _refuse_nameless(first)
-    _refuse_long_names(features)
     for table in tables:
         _require(table, (*keys, *features))
     if label is not None and not any(label in table.schema.names for table in tables):
@@ -95,8 +94,8 @@ def _numeric(table: TableFile, keys: tuple[str, ...]) -> list[str]:
     if not numeric:
         _refuse_empty(table, fields)
         raise UsageError(
-            f"{table.name} has no numeric column beside --entity and --timestamp: there is nothing to learn from"
-            f"{separator_hint(table.schema.names)}."
+            f"{table.name} has no numeric column beside --entity, --timestamp and --label: there is nothing to learn "
+            f"from{separator_hint(table.schema.names)}."
         )
     return numeric
 
@@ -109,8 +108,9 @@ def _refuse_empty(table: TableFile, fields: Sequence[pa.Field]) -> None:
         raise DataError(f"{table.name}: there is no row of data.")
     names = [field.name or "a column without a name" for field in fields]
     more = f" and {len(names) - _SHOWN_NAMES:,} more" if len(names) > _SHOWN_NAMES else ""
+    are = "are" if len(names) > 1 else "is"
     raise DataError(
-        f"{table.name}: {', '.join(names[:_SHOWN_NAMES])}{more} are empty: there is nothing to learn from; "
+        f"{table.name}: {', '.join(names[:_SHOWN_NAMES])}{more} {are} empty: there is nothing to learn from; "
         "where only the first rows are, name the columns to learn by --features."
     )
 
@@ -125,7 +125,8 @@ def _refuse_nameless(table: TableFile) -> None:
     )
 
 
-def _refuse_long_names(features: Sequence[str]) -> None:
+def require_short_names(features: Sequence[str]) -> None:
+    """Raises DataError for a name that no artifact can hold."""
     for name in features:
         if len(name) > LONGEST_NAME:
             raise DataError(

@@ -1,6 +1,6 @@
 """The composition: an artifact and labelled files become figures about its scores. Prints nothing, imports no torch."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -87,7 +87,7 @@ def evaluate(config: EvaluationConfig, watch: Watch) -> Evaluation:
     windows = every_window(rows.sample, window=manifest.window, max_gap_ms=manifest.max_gap_ms)
     baselines = _baseline_scores(ground, manifest, rows, windows, watch)
     candidates = _candidates(config, manifest, scores, baselines)
-    judged = _judged(candidates, rows, scores.warming, _touched(rows.label, windows.length))
+    judged = _judged(candidates, rows, scores.warming, _touched(candidates, rows.label, windows.length))
     return Evaluation(
         manifest=manifest,
         threshold=config.threshold,
@@ -206,16 +206,14 @@ def _candidates(
     return candidates | {name: (score, _as_many(score, alarm, scores.warming)) for name, score in baselines.items()}
 
 
-def _touched(label: NDArray[np.bool_], length: NDArray[np.int64]) -> dict[str, NDArray[np.bool_]]:
+def _touched(names: Iterable[str], label: NDArray[np.bool_], length: NDArray[np.int64]) -> dict[str, NDArray[np.bool_]]:
     """By a score's name, where it has seen a row of an incident; `length` is that of the window of each row."""
     by_window = saw_incident(label, length)
-    return {
-        "causal": by_window,
+    others = {
         "revised": covered_by(by_window, length),  # by later windows too
         "z-score": label,  # of a row it sees no other
-        "PCA": by_window,
-        "prototypes": by_window,
     }
+    return {name: others.get(name, by_window) for name in names}
 
 
 def _judged(

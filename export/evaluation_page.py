@@ -79,7 +79,7 @@ def _verdict(evaluation: Evaluation) -> str:
         f"{incidents.false_episodes} of {incidents.episodes} episodes of alarms touched no incident.",
         f"{false} of the normal rows raised an alarm, {promised} were promised.",
     ]
-    if touched_by_incidents(evaluation):
+    if alarms.clear_rate is not None and touched_by_incidents(evaluation):
         sentences.append(f"Clear of incidents {percent(alarms.clear_rate)} did: {clear_of_incidents(evaluation)}.")
     return "<ul>" + "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences) + "</ul>"
 

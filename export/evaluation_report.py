@@ -198,6 +198,8 @@ def _for_terminal(table_of: Callable[..., Cells], evaluation: Evaluation) -> Tab
 def _shown_entities(evaluation: Evaluation) -> list[tuple[str, Figures]]:
     each = evaluation.by_incidents
     with_incidents = sum(figures.incidents.incidents > 0 for _, figures in each)
+    if not with_incidents:
+        return each[:_MOST_ENTITIES]
     return each[: min(_MOST_ENTITIES, with_incidents + _MOST_WITHOUT_INCIDENTS)]
 
 
@@ -247,7 +249,9 @@ def _false_alarms(evaluation: Evaluation) -> Iterator[str]:
         f"promised false alarms {percent(evaluation.promised)}, realised {percent(alarms.false_alarm_rate)}; "
         f"in {evaluation.tenths}, oldest first: {_percents(alarms.false_alarm_rate_over_time)}"
     )
-    if touched_by_incidents(evaluation):
+    if alarms.clear_rate is None:
+        yield "clear of incidents: no normal row is; the windows of all hold a part of one"
+    elif touched_by_incidents(evaluation):
         yield (
             f"clear of incidents: realised {percent(alarms.clear_rate)}; in the same tenths: "
             f"{_percents(alarms.clear_rate_over_time)}; {clear_of_incidents(evaluation)}"

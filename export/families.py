@@ -28,7 +28,7 @@ Make = Callable[[TrainingConfig, Sequence[str]], Detector]
 """The settings, their window chosen, and the features' names become an untrained detector."""
 
 _OF_LOGS = "ae"  # what `auto` means for counts of templates
-_LOG_LAYERS = (256, 64)  # wide before they are narrow: few counts, but which of them go together has many exceptions
+_LOG_LAYERS = (256, 64)  # counts are few, but which of them go together has many exceptions
 _WINDOW_NOISE, _EVENT_NOISE = 0.5, 2.0  # largest standard deviation of the noise, in z-scores
 
 

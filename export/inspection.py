@@ -93,8 +93,10 @@ def _families(family: str, hyperparameters: Mapping[str, JsonValue]) -> Iterator
 
 
 def _shown(value: JsonValue) -> str:
-    """A list of sizes as people write layers: 256-64-16."""
-    return "-".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
+    """Sizes as people write layers: 256-64-16."""
+    if isinstance(value, list) and all(isinstance(size, int) for size in value):
+        return "-".join(map(str, value)) or "none"
+    return str(value)
 
 
 def _learnt_labels(features: Sequence[Feature]) -> Iterator[str]:

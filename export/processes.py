@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import active_children, get_context, parent_process
@@ -17,8 +17,8 @@ Made = TypeVar("Made")
 
 def beside_each_other(
     work: Callable[[Given], Made], pieces: Sequence[Given], *, processes: int
-) -> Iterator[tuple[Given, Made]]:
-    """Each piece with what was made of it, as soon as it is done, in no order.
+) -> Generator[Made, None, None]:
+    """What was made of each piece, as soon as it is done, in no order.
 
     Args:
         work: A function of a module: the processes are started anew and import it.
@@ -26,18 +26,18 @@ def beside_each_other(
         processes: How many at most.
 
     Raises:
-        ExportError: a process was killed. What `work` raises is raised here.
+        ExportError: a process ended before its work was done. What `work` raises is raised here.
     """
     before = set(active_children())
     # Started anew: a fork of a process that has threads, as torch's and ONNX Runtime's, may hang.
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_prepare) as pool:
-        made = {pool.submit(work, piece): piece for piece in pieces}
         try:
-            for future in as_completed(made):
-                yield made[future], future.result()
+            for future in as_completed([pool.submit(work, piece) for piece in pieces]):
+                yield future.result()
         except BrokenProcessPool as error:
             raise ExportError(
-                "One of the processes was killed, most likely for want of memory: give fewer --jobs."
+                "One of the processes ended before its work was done, most likely killed for want of memory: "
+                "give fewer --jobs."
             ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)

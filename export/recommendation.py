@@ -5,6 +5,7 @@ import bisect
 import numpy as np
 from numpy.typing import NDArray
 
+from export.errors import UsageError
 from export.split import rows_by_part
 from export.training_config import TrainingConfig
 from export.windows import Parts
@@ -39,13 +40,17 @@ def _with_derivations(config: TrainingConfig, rows_of_entity: NDArray[np.int64])
 
 
 def with_window(config: TrainingConfig, rows_of_entity: NDArray[np.int64], *, features: int) -> TrainingConfig:
-    """The settings with a window: the user's, else one row for events that stand alone, else `sensor_window`."""
+    """The settings with a window: the user's, else one row for events that stand alone, else `sensor_window`.
+
+    Raises UsageError where it cannot hold `min_length` rows.
+    """
     if config.window is not None:
         return config
     if config.event_kind != "sensor":
-        return config.model_copy(
-            update={"window": _PAST_ROWS if config.event_kind == "log" or config.derivations else 1}
-        )
+        window = _PAST_ROWS if config.event_kind == "log" or config.derivations else 1
+        if (config.min_length or 1) > window:
+            raise UsageError(f"--min-length {config.min_length} is more than the window's {window} rows: lower it.")
+        return config.model_copy(update={"window": window})
     return config.model_copy(
         update={"window": sensor_window(rows_of_entity, features=features, least=config.min_length)}
     )
@@ -90,16 +95,27 @@ def remedy(config: TrainingConfig, rows_of_entity: NDArray[np.int64]) -> str:
         rows_of_entity: (entities,)
     """
     if _is_enough(config, rows_of_entity):  # so it is not their number
-        return "give more data, or let --max-gap and --exclude-ranges leave more of them"
+        return _leave_more(config, rows=int(rows_of_entity.sum()))
     needed = _rounded_up(_rows_needed(config, rows_of_entity))
     ways = [f"give about {needed:,} rows{' in all' if len(rows_of_entity) > 1 else ''}"]
-    shorter = (rows for rows in _SHORTER_ROWS if (config.min_length or 1) <= rows < config.window_rows)
+    lengths = () if config.kind in {"tabular", "image"} else _SHORTER_ROWS  # of those kinds none is to be chosen
+    shorter = (rows for rows in lengths if (config.min_length or 1) <= rows < config.window_rows)
     window = next((rows for rows in shorter if _is_enough(_with(config, window=rows), rows_of_entity)), None)
     if window is not None:
         ways.append(f"--window {window} (now {config.window_rows})")
     if config.min_length is not None and _is_enough(_with(config, min_length=None), rows_of_entity):
         ways.append(f"leave --min-length {config.min_length} out")
     return ", or ".join(ways)
+
+
+def _leave_more(config: TrainingConfig, *, rows: int) -> str:
+    takers = {
+        "--max-gap": config.max_gap is not None,
+        "--exclude-ranges": config.exclude_ranges is not None,
+        "--max-windows": rows > config.max_windows,
+    }
+    taking = [option for option, takes in takers.items() if takes]
+    return f"let {' and '.join(taking)} leave more of them" if taking else "give more data"
 
 
 def _with(config: TrainingConfig, **settings: int | None) -> TrainingConfig:

@@ -113,8 +113,9 @@ class CsvFile:
     def _uneven_in_words(self, row: int, named: int, found: int) -> str:
         """Why a row has another number of columns than there are names: in what is no text, commas mean nothing."""
         with io.BufferedReader(pa.input_stream(self._path)) as lines:  # unpacks what is compressed
-            names = lines.readline()
-            for number, line in enumerate(chain([names], islice(lines, row - 1)), 1):
+            names = lines.readline(_CSV_BLOCK_BYTES)  # what is no text may have no line ends
+            rest = iter(lambda: lines.readline(_CSV_BLOCK_BYTES), b"")
+            for number, line in enumerate(chain([names], islice(rest, row - 1)), 1):
                 if not _is_text(line):
                     return f"{self.name}, line {number} is not UTF-8 text: is it a CSV file? Save it as CSV in UTF-8."
         hint = separator_hint([names.decode()]) if named == 1 else ""

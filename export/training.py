@@ -13,6 +13,7 @@ from torch import nn
 
 from export.artifact import sealed_artifact, write_file
 from export.calibration import PValueCurve, fit_curve
+from export.columns import require_short_names
 from export.cross_fitting import joined, left_out_scores
 from export.dataset import Dataset, Survey, open_dataset
 from export.detector import Detector as UntrainedDetector
@@ -151,6 +152,7 @@ def _dataset(config: TrainingConfig) -> Dataset:
     if config.exclude_ranges is not None and dataset.columns.timestamp is None:
         raise UsageError("--exclude-ranges needs --timestamp: without times it cannot be said what lies in them.")
     time_ranges(config.exclude_ranges or ())  # wrong ones are told before anything is read
+    require_short_names(dataset.columns.features)
     return dataset
 
 
@@ -422,7 +424,7 @@ def _of_the_rows(config: TrainingConfig, dataset: Dataset, parts: Parts, *, enti
     """What makes one ask whether these are the rows and columns that were meant."""
     names, rows = dataset.columns.features, parts.training_rows
     yield from _excluded(config, parts)
-    if config.columns is None and config.label is None:
+    if config.columns is None:
         yield from _labels(names, rows)
     yield from _rising(names, rows, entities)
     if (np.fmax.reduce(rows) == np.fmin.reduce(rows)).all():

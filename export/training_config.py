@@ -58,7 +58,7 @@ class TrainingConfig(BaseModel):
     exclude_ranges: Annotated[list[str], BeforeValidator(_split_at_commas), Field(min_length=1)] | None = None
     detector: str = "auto"
     window: Annotated[int, Ge(1), Le(4096)] | None = None
-    min_length: PositiveInt | None = None
+    min_length: Annotated[int, Ge(1), Le(4096)] | None = None
     max_gap: Annotated[float, Gt(0)] | None = None
     hidden: Annotated[list[PositiveInt], BeforeValidator(_split_at_commas)] | None = None
     bottleneck: PositiveInt | None = None

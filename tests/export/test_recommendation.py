@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from export.errors import UsageError
 from export.recommendation import recommended, remedy, sensor_window, with_window
 from export.training_config import load_config
 
@@ -80,10 +81,21 @@ def test_events_that_belong_to_someone_are_compared_with_theirs(
         ([300], {"window": 64}, "give about 410 rows, or --window 16 (now 64)"),
         ([20] * 60, {"window": 32, "min_length": 20}, "give about 1,500 rows in all, or leave --min-length 20 out"),
         ([30], {"window": 1, "kind": "tabular"}, "give about 71 rows"),
-        ([1000], {"window": 8}, "give more data, or let --max-gap and --exclude-ranges leave more of them"),
+        ([1000], {"window": 8}, "give more data"),
+        ([1000], {"window": 8, "timestamp": "t", "max_gap": 9}, "let --max-gap leave more of them"),
+        ([9000], {"window": 8, "max_windows": 1000}, "let --max-windows leave more of them"),
+        ([5] * 10, {"window": 64, "kind": "tabular", "entity": "e", "derive": "ratios"}, "give about 250 rows in all"),
+        ([1], {"window": 4096}, "give about 21,000 rows"),
     ],
 )
 def test_too_few_rows_are_met_only_with_what_would_do(
     rows: list[int], settings: dict[str, object], sentence: str
 ) -> None:
     assert remedy(load_config(None, {**GIVEN, **settings}), np.array(rows)) == sentence
+
+
+@pytest.mark.parametrize(("settings", "rows"), [({"kind": "tabular"}, 1), ({"kind": "log", "log_ids": "t"}, 64)])
+def test_more_rows_than_a_window_holds_are_never_awaited(settings: dict[str, object], rows: int) -> None:
+    config = load_config(None, {**GIVEN, **settings, "min_length": 65})
+    with pytest.raises(UsageError, match=f"--min-length 65 is more than the window's {rows} rows: lower it"):
+        with_window(config, np.array([1000]), features=1)

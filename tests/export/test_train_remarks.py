@@ -160,6 +160,6 @@ def test_denoising_families_take_no_noise_and_no_dropout(family: str, tmp_path: 
     assert np.isfinite(report.validation_error)
 
 
-def test_alarms_a_day_are_told_only_where_times_differ() -> None:
+def test_how_many_alarms_a_day_come_is_told_where_that_is_known() -> None:
     assert "a day at 2,000 events a day" in alarm_sentence(alarm_rate=0.01, events_per_day=2000, entities=1)
     assert "or all are the same" in alarm_sentence(alarm_rate=0.01, events_per_day=None, entities=1)

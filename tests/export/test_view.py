@@ -128,6 +128,7 @@ def test_the_worker_takes_an_artifact_of_logs_and_blames_the_line(log: tuple[Net
     _, manifest, path = log
     assert (manifest.kind, manifest.feature_names, manifest.min_length) == ("log", ("template",), 1)
     assert manifest.detector.hyperparameters["templates"] == 7
+    assert manifest.detector.hyperparameters["hidden"] == [256, 64]
     artifact = load_artifact(str(path), sha256=manifest.digest)
     assert artifact.manifest.digest == manifest.digest
     network = log[0]
