@@ -252,6 +252,15 @@ def test_entities_with_incidents_are_shown_first_and_few_without(
     assert "35 more entities: see --json" in shown
 
 
+def test_where_no_entity_has_an_incident_many_are_shown(
+    tmp_path: Path, table: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = table(*(f"calm{place},0,0,0,0" for place in range(40)))
+    model = make_artifact(tmp_path / "m.onnx", window=1)
+    assert main(["evaluate", str(model), "--data", str(data), "--label", "bad", "--entity", "machine"]) == 0
+    assert "10 more entities: see --json" in capsys.readouterr().out
+
+
 def test_alarms_are_told_by_calendar_time_and_clear_of_incidents(
     tmp_path: Path, table: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

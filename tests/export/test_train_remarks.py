@@ -12,7 +12,7 @@ from rich.console import Console
 from export.artifact import read_manifest
 from export.cli import main
 from export.errors import UsageError
-from export.inspection import print_manifest
+from export.inspection import _shown, print_manifest
 from export.report import TrainingReport, alarm_sentence, learnt_label, print_report, same_times
 from export.training import train
 from export.training_config import load_config
@@ -163,3 +163,11 @@ def test_denoising_families_take_no_noise_and_no_dropout(family: str, tmp_path: 
 def test_how_many_alarms_a_day_come_is_told_where_that_is_known() -> None:
     assert "a day at 2,000 events a day" in alarm_sentence(alarm_rate=0.01, events_per_day=2000, entities=1)
     assert "or all are the same" in alarm_sentence(alarm_rate=0.01, events_per_day=None, entities=1)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [([256, 64], "256-64"), ([], "none"), ([[4, 0.12], [8, 0.09]], "[[4, 0.12], [8, 0.09]]"), (3, "3")],
+)
+def test_only_lists_of_sizes_are_shown_as_layers(value: object, shown: str) -> None:
+    assert _shown(value) == shown
