@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from typing import TypeVar
 
 from confluent_kafka import (
     TIMESTAMP_NOT_AVAILABLE,
@@ -23,11 +24,16 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from tests.log_record import LogRecord
 
 ANSWER_TIMEOUT_S = 20.0
-COORDINATOR_ON_THE_WAY = {
+ON_THE_WAY = {
     KafkaError.NOT_COORDINATOR,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
 }
+"""Whoever can answer has been chosen, but does not know it yet."""
+
+Answer = TypeVar("Answer")
 
 
 class Topics:
@@ -106,11 +112,13 @@ class Topics:
     def ends(self, topic: str) -> dict[int, tuple[int, int]]:
         """Partition -> log start and end."""
         return {
-            partition: self._outsider("ends").get_watermark_offsets(
-                TopicPartition(topic, partition), timeout=ANSWER_TIMEOUT_S
-            )
+            partition: _patiently(partial(self._bounds, TopicPartition(topic, partition)))
             for partition in self._partitions(topic)
         }
+
+    def _bounds(self, place: TopicPartition) -> tuple[int, int]:
+        bounds: tuple[int, int] = self._outsider("ends").get_watermark_offsets(place, timeout=ANSWER_TIMEOUT_S)
+        return bounds
 
     def ids(self) -> Mapping[str, str]:
         """What tells a topic from another of the same name: not asked for here."""
@@ -158,14 +166,14 @@ class Topics:
         raise TimeoutError(f"{topic} has no leaders after {ANSWER_TIMEOUT_S} s")
 
 
-def _patiently(call: Callable[[], list[TopicPartition]]) -> list[TopicPartition]:
-    """The call's answer, once the group's coordinator is found and awake."""
+def _patiently(call: Callable[[], Answer]) -> Answer:
+    """The call's answer, once the group's coordinator, or the partition's leader, is found and awake."""
     deadline = time.monotonic() + ANSWER_TIMEOUT_S
     while True:
         try:
             return call()
         except KafkaException as error:
-            if error.args[0].code() not in COORDINATOR_ON_THE_WAY or time.monotonic() > deadline:
+            if error.args[0].code() not in ON_THE_WAY or time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
 

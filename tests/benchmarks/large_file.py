@@ -20,14 +20,14 @@ FEATURES = 8
 BLOCK_ROWS = 100_000
 
 
-def write_rows(path: Path, rows: int) -> None:
+def write_rows(path: Path, rows: int, features: int = FEATURES) -> None:
     """A random walk, a block at a time, so that writing needs no memory either."""
     chance = np.random.default_rng(0)
-    schema = pa.schema([(f"x{place}", pa.float32()) for place in range(FEATURES)])
+    schema = pa.schema([(f"x{place}", pa.float32()) for place in range(features)])
     with pyarrow.parquet.ParquetWriter(path, schema) as writer:
         for begin in range(0, rows, BLOCK_ROWS):
             count = min(BLOCK_ROWS, rows - begin)
-            values = np.sin(chance.normal(0, 0.1, (count, FEATURES)).cumsum(axis=0)).astype(np.float32)
+            values = np.sin(chance.normal(0, 0.1, (count, features)).cumsum(axis=0)).astype(np.float32)
             writer.write_table(pa.table(dict(zip(schema.names, values.T, strict=True)), schema=schema))
 
 

@@ -113,11 +113,14 @@ def test_any_number_of_features_will_do(family: str, features: int, window: int)
             fitted(family, machine(300, seed=3), window=1)
         return
     rows = np.tile(machine(300, seed=3), (1, -(-features // 3)))[:, :features]
+    rows += np.random.default_rng(3).normal(0, 0.1, rows.shape).astype(np.float32)  # or many would be the same
     found = fitted(family, rows, window=window)
     raw, blame, expected = found.module(torch.from_numpy(windows(rows, window).take(np.arange(5))))
     assert raw.shape == (5,)
     assert blame.shape == expected.shape == (5, window, features)
     assert (blame >= 0).all()
+    module, probes = scored(found, windows(rows, window)), {WINDOW_INPUT: windows(rows, window).take(np.arange(64))}
+    check_parity(to_onnx(module, {WINDOW_INPUT: probes[WINDOW_INPUT][:8]}).SerializeToString(), module, probes)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -136,6 +139,16 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others(family: str
     assert all(torch.equal(first[name], again[name]) for name in first)
     if family != "pca":  # it draws nothing
         assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_same_training_gives_the_same_file(machines: Path, tmp_path: Path, family: str) -> None:
+    told = {"detector": family, "window": 4, "name": "same", "epochs": 1 if family in BY_STEPS else None}
+    first, second = (
+        train(config(machines, tmp_path / f"{name}.onnx", **told), SilentWatch()) for name in ("one", "two")
+    )
+    assert first.digest == second.digest
+    assert first.output.read_bytes() == second.output.read_bytes()
 
 
 @pytest.mark.parametrize("kind", ["sensor", "tabular"])

@@ -20,7 +20,14 @@ def record(entity: str, *, features: Sequence[str] = ("x",)) -> bytes:
 
 
 def answered(scored: int = 0, *, alarms: Sequence[bytes] = (), **about: object) -> Answered:
-    nothing = {"skipped": 0, "reasons": (), "warming": 0, "missing": {}, "timestamps_ms": np.zeros(0, np.int64)}
+    nothing = {
+        "skipped": 0,
+        "reasons": (),
+        "warming": 0,
+        "unknown_entities": 0,
+        "missing": {},
+        "timestamps_ms": np.zeros(0, np.int64),
+    }
     return Answered(**nothing | {"scored": scored, "alarms": alarms, "anomalies": len(alarms)} | about)
 
 
