@@ -23,7 +23,7 @@ from export.evaluation_report import Evaluation, as_json, print_evaluation
 from export.inspection import print_manifest
 from export.progress import TerminalWatch
 from export.report import TrainingReport, print_report
-from export.training_config import TrainingConfig, load_config
+from export.training_config import TrainingConfig, load_config, split_at_commas
 from export.verdict import METRICS, known_metrics
 
 _EXAMPLES = """\
@@ -231,7 +231,7 @@ def _add_detector_options(group: "argparse._ArgumentGroup") -> None:
     )
     group.add_argument(
         "--exclude-ranges",
-        type=_at_commas,
+        type=split_at_commas,
         action="extend",
         metavar="START/END,...",
         help="times not to learn from, such as known incidents; given again, these too",
@@ -257,10 +257,6 @@ def _add_detector_options(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--alarm-rate", metavar="P", help="share of normal events that may score above 1 (default: 0.001)"
     )
-
-
-def _at_commas(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _add_knobs(group: "argparse._ArgumentGroup") -> None:

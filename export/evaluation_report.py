@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from export.blame import WorstIncident
-from export.report import day
+from export.report import day, listed
 from export.verdict import Figures, Judged, Rules, Verdict, is_volume
 from schemas.manifest import Manifest
 
@@ -249,9 +249,11 @@ def _false_alarms(evaluation: Evaluation) -> Iterator[str]:
         f"promised false alarms {percent(evaluation.promised)}, realised {percent(alarms.false_alarm_rate)}; "
         f"in {evaluation.tenths}, oldest first: {_percents(alarms.false_alarm_rate_over_time)}"
     )
+    if not touched_by_incidents(evaluation):
+        return
     if alarms.clear_rate is None:
         yield "clear of incidents: no normal row is; the windows of all hold a part of one"
-    elif touched_by_incidents(evaluation):
+    else:
         yield (
             f"clear of incidents: realised {percent(alarms.clear_rate)}; in the same tenths: "
             f"{_percents(alarms.clear_rate_over_time)}; {clear_of_incidents(evaluation)}"
@@ -316,9 +318,8 @@ def beaten_by(evaluation: Evaluation) -> str | None:
         )
     as_good = [name for name, figure in shown.items() if figure == own]
     perfect = min(causal, *(plain[name] for name in as_good)) > 1 - 1e-9
-    names = ", ".join(["the model", *as_good[:-1]])
     how = "perfectly" if perfect else "equally well"
-    return f"{names} and {as_good[-1]} order the rows {how} here: {_HEADINGS[metric]} {_figure(causal)} each"
+    return f"{listed(['the model', *as_good])} order the rows {how} here: {_HEADINGS[metric]} {_figure(causal)} each"
 
 
 def _figure(value: float) -> str:

@@ -128,6 +128,12 @@ def same_times(rows: int, *, of_all: bool) -> tuple[str, ...]:
     return (f"{at_least}{told} the time of the entity's row before: these count in the order of the file.",)
 
 
+def listed(names: Sequence[str]) -> str:
+    """At least one, with "and" before the last."""
+    *some, last = names
+    return f"{', '.join(some)} and {last}" if some else last
+
+
 def of_entities(entities: int) -> str:
     """Whose rows they are."""
     return "one entity" if entities == 1 else f"{entities:,} entities"
@@ -264,9 +270,7 @@ def _detector(report: TrainingReport) -> str:
     what = f"{report.family}, window {_count(report.window, 'row')}"
     if not report.chosen:
         return what
-    *some, last = report.chosen
-    which = f"{', '.join(some)} and {last}" if some else last
-    return f"{what} ({which} chosen by kind and data; docs/quality.md tells the rules)"
+    return f"{what} ({listed(report.chosen)} chosen by kind and data; docs/quality.md tells the rules)"
 
 
 def _searched(search: SearchReport | None) -> Iterator[tuple[str, str]]:

@@ -156,11 +156,6 @@ def _dataset(config: TrainingConfig) -> Dataset:
     return dataset
 
 
-def _parts(dataset: Dataset, survey: Survey, config: TrainingConfig, watch: Watch) -> Parts:
-    """The windows alone: what measures them needs no more."""
-    return _cut(_sample(dataset, survey, config, watch), survey, config)
-
-
 def _sample(dataset: Dataset, survey: Survey, config: TrainingConfig, watch: Watch) -> Sample:
     return dataset.sample(
         survey,

@@ -13,7 +13,8 @@ from export.artifact import refuse_overwriting
 from export.errors import UsageError
 
 
-def _split_at_commas(value: object) -> object:
+def split_at_commas(value: object) -> object:
+    """What stands between commas in a text; anything else as it is."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
@@ -41,26 +42,26 @@ class TrainingConfig(BaseModel):
     timestamp: str | None = None
     timestamp_unit: Literal["s", "ms", "us", "ns", "iso8601"] | None = None
     label: Annotated[str, Field(min_length=1)] | None = None
-    features: Annotated[list[str], BeforeValidator(_split_at_commas), Field(min_length=1)] | None = None
+    features: Annotated[list[str], BeforeValidator(split_at_commas), Field(min_length=1)] | None = None
     kind: Literal["sensor", "tabular", "log", "image"] | None = None
-    image_shape: Annotated[list[PositiveInt], BeforeValidator(_split_at_commas)] | None = None
+    image_shape: Annotated[list[PositiveInt], BeforeValidator(split_at_commas)] | None = None
     log_ids: Annotated[str, Field(min_length=1)] | None = None
     derive: (
         Annotated[
             list[Literal["differences", "ratios", "rolling", "velocities", "none"]],
-            BeforeValidator(_split_at_commas),
+            BeforeValidator(split_at_commas),
             Field(min_length=1),
         ]
         | None
     ) = None
     levels: Literal["own", "pooled"] | None = None
     thresholds: Literal["own", "pooled"] = "own"
-    exclude_ranges: Annotated[list[str], BeforeValidator(_split_at_commas), Field(min_length=1)] | None = None
+    exclude_ranges: Annotated[list[str], BeforeValidator(split_at_commas), Field(min_length=1)] | None = None
     detector: str = "auto"
     window: Annotated[int, Ge(1), Le(4096)] | None = None
     min_length: Annotated[int, Ge(1), Le(4096)] | None = None
     max_gap: Annotated[float, Gt(0)] | None = None
-    hidden: Annotated[list[PositiveInt], BeforeValidator(_split_at_commas)] | None = None
+    hidden: Annotated[list[PositiveInt], BeforeValidator(split_at_commas)] | None = None
     bottleneck: PositiveInt | None = None
     depth: Annotated[int, Ge(1), Le(8)] | None = None
     noise: Annotated[float, Ge(0), Le(10)] | None = None

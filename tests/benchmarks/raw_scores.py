@@ -18,7 +18,7 @@ from export import corruption
 from export.families import FAMILIES
 from export.progress import TerminalWatch
 from export.reconstruction import ReconstructionModule
-from export.training import _dataset, _parts, _repeatable
+from export.training import _cut, _dataset, _repeatable, _sample
 from export.training_config import TrainingConfig
 from export.windows import Windows
 from worker.demo.machines import ENTITY_COLUMN, TIME_COLUMN, Machines, example_folder, labels, load_machines
@@ -43,7 +43,8 @@ def trained(machines: Machines) -> tuple[ReconstructionModule, Windows]:
     )
     with TerminalWatch(Console(stderr=True)) as watch, _repeatable(config.threads):
         dataset = _dataset(config)
-        parts = _parts(dataset, dataset.survey(lambda rows: watch.rows(rows, None)), config, watch)
+        survey = dataset.survey(lambda rows: watch.rows(rows, None))
+        parts = _cut(_sample(dataset, survey, config, watch), survey, config)
         watch.stage("training")
         fitted = (
             FAMILIES["ae"]

@@ -294,6 +294,15 @@ def test_without_times_the_tenths_are_of_rows_and_without_incidents_nothing_is_l
     assert "clear of incidents" not in shown
 
 
+@pytest.mark.parametrize(("labels", "is_told"), [("1" * 20, False), ("1" + "0" * 3, True)])
+def test_that_no_row_is_clear_is_told_only_of_normal_rows(
+    model: Path, table: Callable[..., Path], capsys: pytest.CaptureFixture[str], *, labels: str, is_told: bool
+) -> None:
+    data = table(*(f"a,0,0,0,{label}" for label in labels))
+    assert main(["evaluate", str(model), "--data", str(data), "--label", "bad"]) == 0
+    assert ("no normal row is; the windows of all hold" in " ".join(capsys.readouterr().out.split())) is is_told
+
+
 def test_a_baseline_that_is_as_good_is_called_equal(
     tmp_path: Path, table: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
